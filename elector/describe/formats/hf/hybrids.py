@@ -228,7 +228,8 @@ def _per_layer(config: Config) -> dict[int, dict[str, Any]] | None:
     if key not in config.entries:
         return None
     number = config.number("num_hidden_layers")
-    places = {str(i): i for i in range(number)}
+    # saved with zeros in front, so that they sort
+    places = {str(i).zfill(wide): i for i in range(number) for wide in range(1, 6)}
     if not isinstance(listed, dict) or not set(map(str, listed)) <= set(places):
         raise config.fail(f"must be a mapping of layers from 0 to {number - 1}", key, value=listed)
     for name, sizes in listed.items():

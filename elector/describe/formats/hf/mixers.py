@@ -133,14 +133,22 @@ def _delta(config: Config, layers: list[Block]) -> list[Block]:
     ]
 
 
-def _short(config: Config, layers: list[Block]) -> list[Block]:
-    """Short gated convolutions where there is no attention (LFM2)."""
-    number = len(layers)
-    kinds = config.texts("layer_types", ("conv", "full_attention"), number)
+def short_kinds(config: Config, number: int) -> list[str]:
+    """What each layer of models with short convolutions is: LFM3 has windows, too."""
+    windows = ("sliding_attention",) if "sliding_window" in config.honours else ()
+    kinds = config.texts("layer_types", ("conv", "full_attention", *windows), number)
+    if kinds is None and windows:
+        turns = ("sliding_attention", "conv", "full_attention", "conv")
+        kinds = ["conv" if i == 0 else turns[i % 4] for i in range(number)]
     if kinds is None:
         full = config.places("full_attn_idxs", number) or list(range(number))
         kinds = ["full_attention" if i in full else "conv" for i in range(number)]
-    taps = config.number("conv_L_cache")
+    return kinds
+
+
+def _short(config: Config, layers: list[Block]) -> list[Block]:
+    """Short gated convolutions where there is no attention (LFM2)."""
+    kinds, taps = short_kinds(config, len(layers)), config.number("conv_L_cache")
     return [
         replace(b, mixer="convolution", kernel=taps) if kind == "conv" else b
         for b, kind in zip(layers, kinds, strict=True)

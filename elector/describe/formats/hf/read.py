@@ -33,7 +33,18 @@ _TOWERS = {
     "vision_config": "images",
     "audio_config": "sound",
     "high_res_vision_config": "large images",
+    "encoder_config": "sound",
+    "acoustic_tokenizer_encoder_config": "sound",
+    "semantic_tokenizer_encoder_config": "the sense of sound",
+    "projector_config": "what sound hands over",
+    "qformer_config": "questions to images",
+    "vq_config": "drawing images",
+    "talker_config": "speech",
+    "token2wav_config": "waves of speech",
+    "code2wav_config": "waves of speech",
 }
+#: Models that think and talk -> the part that generates text.
+_THINKERS = {"qwen2_5_omni": "thinker_config", "qwen3_omni_moe": "thinker_config"}
 #: Keys that say how weights are stored, the one of today first.
 _FORMATS = ("quantization_config", "compression_config")
 #: Layers that predict further tokens.
@@ -126,6 +137,8 @@ def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
+    if isinstance(kind, str) and kind in _THINKERS:
+        return _thinking(entries, _THINKERS[kind], file)
     if isinstance(kind, str) and kind in parts():
         whole = parts()[kind]
         if isinstance(entries.get("text_config"), dict):
@@ -137,11 +150,35 @@ def _read(entries: Mapping[str, Any], file: object) -> Model:
     return _with_head(model, row, entries, file)
 
 
+def _thinking(entries: Mapping[str, Any], key: str, file: object) -> Model:
+    """A model that thinks, under `key`, and talks: the first alone."""
+    inner = entries.get(key)
+    if not isinstance(inner, dict):
+        problem = "is missing" if inner is None else "must be a mapping"
+        raise InputError(problem, file=file, field=key, value=inner)
+    rest = {name: value for name, value in entries.items() if name not in (key, *_TOWERS)}
+    _refuse_unread(rest, {"enable_audio_output", "enable_talker"}, file, "", "such a model")
+    own = {"model_type": f"{entries['model_type']}_thinker"} | dict(inner)
+    own.pop("architectures", None)
+    model = _read(own, file)
+    return replace(model, notes=(*model.notes, *_left_out(entries)))
+
+
+def _left_out(entries: Mapping[str, Any]) -> list[str]:
+    """What is said of the parts that are not counted."""
+    return [
+        f"the part for {what} ({key}) is left out: only the text model is counted"
+        for key, what in _TOWERS.items()
+        if isinstance(entries.get(key), dict)
+    ]
+
+
 def _nested(whole: Parts, entries: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration that has the keys of its text model beside those of the whole."""
-    own = {"model_type", "architectures", "tie_word_embeddings", *_TOWERS, *_FORMATS, *whole.also}
+    own = {"model_type", "architectures", *_TOWERS, *_FORMATS, *whole.also}
     inner = {key: value for key, value in entries.items() if key not in own}
-    return {key: entries[key] for key in own if key in entries} | {"text_config": inner}
+    outer = own | {"tie_word_embeddings"}
+    return {key: entries[key] for key in outer if key in entries} | {"text_config": inner}
 
 
 def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
@@ -159,12 +196,7 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
     _refuse_unread(outer, {tie, *whole.also}, file, "", str(entries["model_type"]))
     own = replace(kind, classes=whole.classes, heads="conditional")
     model = _with_head(model, own, entries, file)
-    notes = [
-        f"the part for {what} ({key}) is left out: only the text model is counted"
-        for key, what in _TOWERS.items()
-        if isinstance(entries.get(key), dict)
-    ]
-    return replace(model, notes=(*model.notes, *notes))
+    return replace(model, notes=(*model.notes, *_left_out(entries)))
 
 
 def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:

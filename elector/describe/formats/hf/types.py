@@ -10,7 +10,15 @@ from typing import Any
 
 from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.formats.hf.config import Config
-from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
+from elector.describe.formats.hf.decoders import (
+    cohere2_moe,
+    decoder,
+    falcon,
+    lfm2,
+    lfm3,
+    mimo_v2,
+    mpt,
+)
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
 from elector.describe.formats.hf.hybrids import (
     gemma4,
@@ -28,6 +36,8 @@ LAYOUTS: dict[str, Layout] = {
     "falcon": falcon,
     "mpt": mpt,
     "lfm2": lfm2,
+    "lfm3": lfm3,
+    "cohere2_moe": cohere2_moe,
     "mimo_v2": mimo_v2,
     "nemotron_h": nemotron_h,
     "mamba": mamba,
@@ -161,7 +171,8 @@ class Parts:
 
     classes : how the names of its classes begin. text : type of the part that generates, where
     the file does not say it. ties : whether head and embedding are one where the file is silent.
-    rule : whose word on that counts: outer | inner | either. flat : whether files may have the
+    rule : whose word on that counts: outer | inner | either | never (whatever they say, there are
+    two). flat : whether files may have the
     keys of the text model beside those of the whole. also : keys of the parts that are left out.
     """
 
@@ -177,10 +188,12 @@ class Parts:
 
         outer, inner : what the whole and its text model say; None: nothing.
         """
+        if self.rule == "never":
+            return False
+        outer, inner = (self.ties if said is None else said for said in (outer, inner))
         if self.rule == "either":
-            return bool(outer) or bool(inner)
-        said = outer if self.rule == "outer" else inner
-        return self.ties if said is None else said
+            return outer or inner
+        return outer if self.rule == "outer" else inner
 
 
 @functools.cache
