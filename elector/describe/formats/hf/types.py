@@ -21,6 +21,7 @@ from elector.describe.formats.hf.decoders import (
 )
 from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
 from elector.describe.formats.hf.hybrids import (
+    falcon_h1,
     gemma4,
     mamba,
     nemotron_h,
@@ -42,6 +43,7 @@ LAYOUTS: dict[str, Layout] = {
     "nemotron_h": nemotron_h,
     "mamba": mamba,
     "scan_decoder": scan_decoder,
+    "falcon_h1": falcon_h1,
     "gemma4": gemma4,
     "nemotron_nas": nemotron_nas,
     "bert": bert,
