@@ -13,7 +13,8 @@ from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.listed_modules import wholly_listed
-from elector.describe.formats.hf.quantization import beside, quantization, unread
+from elector.describe.formats.hf.quantization import beside, of_group, quantization, unread
+from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
@@ -27,6 +28,7 @@ from elector.describe.formats.hf.types import (
     refused,
 )
 from elector.describe.model import Model
+from elector.describe.quantization import Quantization
 
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {
@@ -367,6 +369,8 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
         formats, entries = quantization(stored, file), stored
+        if formats.method == "compressed-tensors":
+            formats = _told_apart(formats, stored, model, file)
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))
@@ -378,9 +382,21 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
     if formats is None:
         return model
     # formats of parts are read from a list of modules, which may not have all of a part
-    if formats.parts and not wholly_listed(entries["quantized_layers"], model):
+    listed = entries.get("quantized_layers")
+    if formats.parts and listed and not wholly_listed(listed, model):
         formats = formats.in_several()
     return replace(model, quantization=formats)
+
+
+def _told_apart(
+    formats: Quantization, stored: Mapping[str, Any], model: Model, file: object
+) -> Quantization:
+    """Groups of compressed-tensors, each part of the model in the format of its own."""
+    parts = by_targets(stored, of_group, model, file)
+    own = told_apart(formats, parts) if parts else None
+    if own is None and names_parts(stored):
+        return formats.in_several()
+    return own or formats
 
 
 def _beside(file: object) -> Path | None:
