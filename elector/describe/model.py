@@ -208,7 +208,7 @@ class Model:
     shared_layers : all layers use the parameters of one (ALBERT).
     position_offset : rows of the position table that no position uses (OPT, BART: 2).
     special_tokens : tokens that stand beside the patches (vision).
-    patch_bias : the patch projection has a bias.
+    patch_bias : the patch projection has a bias. mask_token : a token stands for hidden patches.
     router_bias, expert_bias : biases of the router and of the experts' matrices.
     expert_gated : the experts have a gate (None: as `gated`).
     shared_gate : a gate decides how much of the shared experts a token takes.
@@ -266,6 +266,7 @@ class Model:
     position_offset: int = 0
     special_tokens: int = 1
     patch_bias: bool = True
+    mask_token: bool = False
     router_bias: bool = False
     expert_bias: bool = False
     expert_gated: bool | None = None

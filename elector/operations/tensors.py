@@ -69,7 +69,7 @@ def _embeddings(models: Models) -> list[Tensor]:
         tensors.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
     if model.family == "vision":
         tensors.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
-        others = float(model.special_tokens) + float(model.patch_bias)
+        others = float(model.special_tokens) + float(model.patch_bias) + float(model.mask_token)
         tensors.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
     if model.embedding_norm:
         norms = _vectors(model.norm) * stacks * one

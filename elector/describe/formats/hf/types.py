@@ -19,7 +19,15 @@ from elector.describe.formats.hf.decoders import (
     mimo_v2,
     mpt,
 )
-from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
+from elector.describe.formats.hf.encoders import (
+    bert,
+    rotary_encoder,
+    scaled_vit,
+    seq2seq,
+    t5,
+    text_tower,
+    vit,
+)
 from elector.describe.formats.hf.hybrids import (
     falcon_h1,
     gemma4,
@@ -51,6 +59,7 @@ LAYOUTS: dict[str, Layout] = {
     "seq2seq": seq2seq,
     "t5": t5,
     "vit": vit,
+    "scaled_vit": scaled_vit,
     "text_tower": text_tower,
 }
 _LANGUAGE = {
@@ -95,7 +104,10 @@ HEADS: dict[str, dict[str, str]] = {
     },
     "vision": {"Model": "pooler", "ForImageClassification": "classifier"},
     "vision-bare": {"Model": "none", "ForImageClassification": "classifier"},
+    # DINO's classes of images read two tokens side by side, which is not described
+    "vision-model": {"Model": "none"},
     "text": {"TextModel": "none"},
+    "text-pooled": {"TextModel": "pooler"},
 }
 #: Labels that a class has whatever the file says.
 LABELS = {"ForMultipleChoice": 1, "ForNextSentencePrediction": 2}
