@@ -232,55 +232,66 @@ def vit(config: Config, traits: Mapping[str, Any]) -> Model:
 
 def scaled_vit(config: Config, traits: Mapping[str, Any]) -> Model:
     """Encoders of patches whose sublayers have a scale for each channel (BEiT, DINOv2, DINOv3)."""
-    (height, width), side_of_patch = side(config, "image_size", 224), config.number("patch_size")
-    if side_of_patch > min(height, width):
-        raise config.fail("is larger than the image", "patch_size", value=side_of_patch)
-    high, wide = height // side_of_patch, width // side_of_patch
-    special = 1 + config.number("num_register_tokens", 0, low=0)
+    (height, width), patch = side(config, "image_size", 224), config.number("patch_size")
+    if patch > min(height, width):
+        raise config.fail("is larger than the image", "patch_size", value=patch)
+    high, wide = height // patch, width // patch
     block, gated = _fed_patches(config)
-    hidden, heads = block.hidden, block.heads
-    biases = [config.flag(f"{name}_bias", name != "key") for name in ("query", "key", "value")]
-    if "qkv_bias" in config.honours:
-        biases = [config.flag("qkv_bias", True)] * 3
-    plain = biases[0] and biases[2]  # any others are numbers beside the products
-    vectors = 0 if plain else hidden * sum(biases)
     scale = config.get("layer_scale_init_value", 1.0)
-    vectors += 2 * hidden if isinstance(scale, int | float) and scale > 0 else 0
-    distances = (2 * high - 1) * (2 * wide - 1) + 3
-    vectors += distances * heads * config.flag("use_relative_position_bias", False)
-    learned = config.flag("use_absolute_position_embeddings", False)
-    shared = config.flag("use_shared_relative_position_bias", False)
-    rotary = traits.get("position_kind") == "rotary"
-    table = (
-        high * wide + 1
-        if learned or "use_absolute_position_embeddings" not in config.honours
-        else 0
-    )
+    vectors = 2 * block.hidden if isinstance(scale, int | float) and scale > 0 else 0
+    biases, beside = _patch_biases(config, block.hidden)
+    positions, tables = _patch_positions(config, traits, block.heads, high, wide)
     fields = _fields(
-        {**traits, "special_tokens": special},
-        positions=0 if rotary or shared else table,
-        source_positions=table if shared else 0,
-        relative_buckets=distances if shared else 0,
+        {**traits, **biases, **positions},
+        special_tokens=1 + config.number("num_register_tokens", 0, low=0),
         activation=config.activation("hidden_act"),
         gated=gated,
-        attention_bias=plain,
-        key_bias=biases[1],
-        output_bias=config.flag("proj_bias", True),
-        feed_forward_bias=config.flag("mlp_bias", True),
         mask_token=config.flag("use_mask_token", bool(traits.get("_mask"))),
         tied_embeddings=False,
         dropout=config.drops(*_DROPS),
-        patch_inputs=config.number("num_channels", 3) * side_of_patch**2,
+        patch_inputs=config.number("num_channels", 3) * patch**2,
         patches=high * wide,
     )
     if config.flag("use_swiglu_ffn", False):  # whatever the file says
         fields["activation"] = "silu"
-    if shared:
-        fields["position_kind"] = "relative-bias"
     # data2vec's bare model has a norm behind its layers only where it does not average them
     if traits.get("_averages") and _is_bare(config) and config.flag("use_mean_pooling", True):
         fields["final_norm"] = False
-    return Model(family="vision", blocks=(replace(block, vectors=vectors),), **fields)
+    block = replace(block, vectors=vectors + beside + tables)
+    return Model(family="vision", blocks=(block,), **fields)
+
+
+def _patch_biases(config: Config, hidden: int) -> tuple[dict[str, bool], int]:
+    """Biases, as fields of Model, and numbers of a layer in biases that these cannot say."""
+    query, key, value = (config.flag(f"{name}_bias", name != "key") for name in _PROJECTED)
+    if "qkv_bias" in config.honours:
+        query = key = value = config.flag("qkv_bias", True)
+    plain = query and value
+    fields = {
+        "attention_bias": plain,
+        "key_bias": key,
+        "output_bias": config.flag("proj_bias", True),
+    }
+    fields["feed_forward_bias"] = config.flag("mlp_bias", True)
+    return fields, 0 if plain else hidden * (query + key + value)
+
+
+_PROJECTED = ("query", "key", "value")
+
+
+def _patch_positions(
+    config: Config, traits: Mapping[str, Any], heads: int, high: int, wide: int
+) -> tuple[dict[str, Any], int]:
+    """Positions of patches, as fields of Model, and numbers of a layer's own table of distances."""
+    distances = (2 * high - 1) * (2 * wide - 1) + 3
+    own = distances * heads * config.flag("use_relative_position_bias", False)
+    always = "use_absolute_position_embeddings" not in config.honours
+    learned = config.flag("use_absolute_position_embeddings", always)
+    table = high * wide + 1 if learned else 0
+    if config.flag("use_shared_relative_position_bias", False):  # beside the table of positions
+        fields = {"position_kind": "relative-bias", "relative_buckets": distances}
+        return {**fields, "source_positions": table}, own
+    return {"positions": 0 if traits.get("position_kind") == "rotary" else table}, own
 
 
 def _fed_patches(config: Config) -> tuple[Block, bool]:
