@@ -271,7 +271,9 @@ def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block
     if by_layer is None:
         return layers
     if config.flag("mlp_bias", False) and any(e and e.get("shared_experts") for e in by_layer):
-        raise config.fail("biases of shared experts are not described", "mlp_bias", value=True)
+        if not traits.get("_shared_biases"):
+            raise config.fail("biases of shared experts are not described", "mlp_bias", value=True)
+        by_layer = [e and e | _shared_biases(config, layers[0], e) for e in by_layer]
     if traits.get("_shared_always") and any(e and not e.get("shared_experts") for e in by_layer):
         raise config.fail("the class has at least one", "shared_experts", value=0)
     if traits.get("_shared_one"):  # Llama 4: one shared expert, dense layers of another width
@@ -283,6 +285,12 @@ def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block
         layer if experts is None else replace(layer, feed_forward=(), **experts)
         for layer, experts in zip(layers, by_layer, strict=True)
     ]
+
+
+def _shared_biases(config: Config, layer: Block, experts: Mapping[str, Any]) -> dict[str, Any]:
+    """Biases of the shared experts of a layer (ERNIE 4.5), as numbers beside its products."""
+    width = experts.get("shared_feed_forward", 0)
+    return {"vectors": layer.vectors + 2 * width + layer.hidden} if width else {}
 
 
 def falcon(config: Config, traits: Mapping[str, Any]) -> Model:
