@@ -338,7 +338,7 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     few, which = np.unique(p.alike[products], return_inverse=True)
     seen = _sides(d, few, n)
     count = columns(ops.count[rows[matmul]], d.index)
-    cycles[matmul], taken[matmul] = (x[which] * count for x in _cycles(d, seen))
+    cycles[matmul], taken[matmul] = (x.take(which, axis=0) * count for x in _cycles(d, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
     ported = bool((port > 0).any())
@@ -350,7 +350,8 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
             reads, writes = _sram_of(d, products, sides, n)
         chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
-    return _Compute(alone, taken / clock, chip, cycles, sides)
+    taken /= clock
+    return _Compute(alone, taken, chip, cycles, sides)
 
 
 def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
