@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -326,3 +327,16 @@ def test_targets_that_are_none_are_refused(tmp_path: Path, targets: Any, field: 
     with pytest.raises(elector.InputError) as refusal:
         weights(tmp_path, grouped((targets, FP8)))
     assert refusal.value.field == f"quantization_config.config_groups.group_0.{field}"
+
+
+def test_scans_that_are_called_attention_stay_where_attention_does(tmp_path: Path) -> None:
+    rows = Path(__file__).resolve().parent.parent / "data" / "scan_types.csv"
+    with rows.open(encoding="utf-8", newline="") as stream:
+        listed_types = {row["model_type"]: row for row in csv.DictReader(stream)}
+    row = listed_types["minimax"]
+    model = json.loads(row["config"])
+    plain, _ = weights(tmp_path, {"quant_method": "bitsandbytes", "load_in_8bit": True}, model)
+    stored = grouped((["Linear"], FP8), ignore=("lm_head", "re:.*self_attn.*"))
+    size, _ = weights(tmp_path, stored, model)
+    layers = {"full": 144 * (2 * 120 + 2 * 60), "linear": 144 * 5 * 120}  # 3 and 2 of them
+    assert size - plain == 3 * layers["full"] + 2 * layers["linear"]

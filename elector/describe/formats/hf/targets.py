@@ -26,6 +26,15 @@ _BEFORE = ("model.", "model.language_model.", "language_model.model.", "")
 #: time for one name could grow without a bound.
 _REPEATS, _LENGTH = 8, 400
 _LATENT = ("kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+#: What carries a state -> the modules of its matrices.
+_OF_SCANS = {
+    "delta": ("linear_attn.in_proj", "linear_attn.out_proj"),
+    "mamba": ("mamba.in_proj", "mamba.out_proj"),
+    "lightning": tuple(f"self_attn.{name}" for name in ("qkv_proj", "output_gate", "out_proj")),
+    "kda": tuple(
+        f"self_attn.{name}_proj" for name in ("q", "k", "v", "b", "f_a", "f_b", "g_a", "g_b", "o")
+    ),
+}
 _PLAIN = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -142,8 +151,7 @@ def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iter
         yield from (f"self_attn.{name}" for name in own)
         return
     if part == "state":
-        inside = "mamba" if block.scans.startswith("mamba") else "linear_attn"
-        yield from (f"{inside}.{name}" for name in ("in_proj", "out_proj"))
+        yield from _OF_SCANS.get(block.scans, _OF_SCANS["mamba"])
         return
     gated = model.gated if part == "feed forward" else model.experts_gated
     own = (*(("gate_proj",) if gated else ()), "up_proj", "down_proj")
