@@ -34,7 +34,7 @@ LAYERS = {
     "qwen2_5_vl": 919_008,
     "internvl": 919_008,
     "qwen2_audio": 919_008,
-    "voxtral": 917_568,
+    "voxtral": 2_265_408,  # as its class has it: heads of 128
     "paddleocr_vl": 2_265_408,  # heads of 128
 }
 WORDS = 1201 * 144
@@ -159,3 +159,39 @@ def test_flat_files_say_once_whether_head_and_table_are_one(tmp_path: Path) -> N
     flat = TEXT | {"model_type": "paddleocr_vl", "head_dim": 24, "vision_config": dict(TOWER)}
     assert parameters(tmp_path, flat | {TIE: False}) == 917_568 + WORDS
     assert parameters(tmp_path, flat | {TIE: True}) == 917_568
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "count"),
+    [
+        # as published: LLaVA 1.5 7B, Qwen2-Audio 7B, Gemma 3 4B, Voxtral Mini's defaults
+        ("llava", {"model_type": "llama", "vocab_size": 32064}, 6_738_939_904),
+        (
+            "gemma3",
+            {
+                "model_type": "gemma3_text",
+                "hidden_size": 2560,
+                "intermediate_size": 10240,
+                "num_hidden_layers": 34,
+                "sliding_window": 1024,
+            },
+            3_880_263_168,
+        ),
+        ("voxtral", {"model_type": "llama"}, 4_014_136_320),
+    ],
+)
+def test_files_say_of_the_text_model_what_its_class_has_not(
+    tmp_path: Path, kind: str, text: dict[str, Any], count: int
+) -> None:
+    config = whole(kind) | {"text_config": text}
+    assert parameters(tmp_path, config) == count
+    notes = load_model(str(written(tmp_path, config))).notes
+    assert any(
+        "those of its class" in note and "num_attention_heads 32" in note for note in notes
+    ) or (kind == "gemma3" and any("num_attention_heads 8" in note for note in notes))
+
+
+def test_a_size_of_null_is_none(tmp_path: Path) -> None:
+    config = whole("llava") | {"text_config": TEXT | {"hidden_size": None}}
+    with pytest.raises(InputError, match="hidden_size"):
+        load_model(str(written(tmp_path, config)))

@@ -21,6 +21,7 @@ from elector.describe.formats.hf.types import (
     LAYOUTS,
     Kind,
     Parts,
+    class_sizes,
     kinds,
     labels_of,
     neutral,
@@ -193,12 +194,29 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
             raise InputError("must be true or false", file=file, field=tie, value=part[tie])
     inner[tie] = whole.tied(entries.get(tie), inner.get(tie))
     kind = _kind(inner, file, "text_config.")
-    model = _of_kind(kind, inner, file, "text_config.")
+    silent = _silent_sizes(str(entries["model_type"]), kind, inner)
+    model = _of_kind(kind, {**silent, **inner}, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
     _refuse_unread(outer, {tie, *whole.also}, file, "", str(entries["model_type"]))
     own = replace(kind, classes=whole.classes, heads="conditional")
     model = _with_head(model, own, entries, file)
-    return replace(model, notes=(*model.notes, *_left_out(entries)))
+    notes = _left_out(entries)
+    if silent:
+        said = ", ".join(f"{key} {value}" for key, value in silent.items())
+        notes.append(f"text_config does not say all sizes: those of its class are taken ({said})")
+    return replace(model, notes=(*model.notes, *notes))
+
+
+def _silent_sizes(whole: str, kind: Kind, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes that the text model of a whole has by its class alone: own name -> number."""
+    groups = [own.split("|") for own in kind.names.values()]
+    return {
+        key: value
+        for key, value in class_sizes().get(whole, {}).items()
+        if not any(
+            name in entries for name in (key, *(n for own in groups if key in own for n in own))
+        )
+    }
 
 
 def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:

@@ -221,6 +221,15 @@ def parts() -> dict[str, Parts]:
     return rows
 
 
+@functools.cache
+def class_sizes() -> dict[str, dict[str, Any]]:
+    """Type of a whole -> sizes its text model has where a file is silent (data/class_sizes.csv).
+
+    Files of models of several parts say of their text model what differs from these.
+    """
+    return {row["model_type"]: _values(row["sizes"]) for row in read_rows(DATA / "class_sizes.csv")}
+
+
 def _text(value: object) -> str:
     """A value as JSON writes it."""
     words = {True: "true", False: "false"}
