@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.base.table import columns
 from elector.machines.contract import Activity, Count, Stream, Streams, streams_of, sum_rows
 from elector.operations.rows import PARAMETERS, Operations, Row
 
@@ -150,7 +151,7 @@ def chain(
     whole = behind(stream.alone, every)
     fetched, room = _fetched(designs, leaders)
     if fetched.size:
-        spare = room * designs.ops.count[leaders[fetched]][:, designs.pair]
+        spare = room * columns(designs.ops.count[leaders[fetched]], designs.pair)
         least = behind(stream.ahead, fetched)
         whole[fetched] = np.maximum(least, whole[fetched] - spare)
     if stream.turned is not None:

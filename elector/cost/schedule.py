@@ -14,6 +14,8 @@ Inside attention, heads are streams as well. Gradients of weights are off the ch
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,7 +89,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     total, stages, streams = activity.start, {}, {}
     weight = np.array(activity.alone)
     for stage, phases in STAGES.items():
-        rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
+        rows = ops.once(("stage", stage), functools.partial(_rows_of, ops, phases))
         if rows.size:
             stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
             total = total + stages[stage]
@@ -98,21 +100,29 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     return Timing(total, stages, streams, weight, activity.fold, aside)
 
 
+def _rows_of(ops: Operations, phases: Collection[str]) -> Array:
+    """Places of the rows of some phases."""
+    return np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
+
+
 def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> tuple[Array, Array]:
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
-    loads = [activity.load(name, rows) for name in activity.busy]
+
+    def most() -> Array:
+        return most_of([activity.load(name, rows) for name in activity.busy])
+
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
     queued = np.broadcast_to(activity.overlap.queued, pair.shape)
     stage = None if queued.all() else stage_of(ops, index, activity, rows)
     if stage is None:
-        return most_of(loads), np.ones(pair.size)
+        return most(), np.ones(pair.size)
     at_once = ops.at_once([ops.rows[i].phase for i in rows])
     best, streams = _split(stage, at_once[pair], stage.together(weight))
     if queued.any():
-        return np.where(queued, most_of(loads), best), np.where(queued, 1.0, streams)
+        return np.where(queued, most(), best), np.where(queued, 1.0, streams)
     return best, streams
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,13 +72,14 @@ class Stage:
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
         ops, activity, pair = designs.ops, designs.activity, designs.first
-        placed = [ops.rows[i] for i in chained]
-        attention = np.array([row.in_attention for row in placed], dtype=bool)
-        inside = np.array([row.place.in_layers for row in placed], dtype=bool)
+        attention, inside = ops.once(("chained", chained.tobytes()), lambda: _placed(ops, chained))
         self.designs, self.chained, self.inside = designs, chained, inside[:, None]
         self.attention = chained[attention]
         self.rest, self.once = chained[~attention & inside], chained[~attention & ~inside]
-        self.led = [groups(ops.rows, list(x)) for x in (self.rest, self.once, self.attention)]
+        self.led = [
+            ops.once(("led", x.tobytes()), functools.partial(groups, ops.rows, list(x)))
+            for x in (self.rest, self.once, self.attention)
+        ]
 
         def loads(some: Array) -> dict[str, Array]:
             return {name: activity.load(name, some) for name in activity.busy}
@@ -89,10 +91,13 @@ class Stage:
         fills = _fills(ops, index, activity, places, layers)
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
-        usual = _passes(ops, index, activity, places, layers)
-        self.holds = [
-            (designs.sum(h[rows]), designs.sum(h[chained]), usual) for h in activity.overlap.holds
-        ]
+        self.holds = []
+        if activity.overlap.holds:
+            usual = _passes(ops, index, activity, places, layers)
+            self.holds = [
+                (designs.sum(h[rows]), designs.sum(h[chained]), usual)
+                for h in activity.overlap.holds
+            ]
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -304,6 +309,13 @@ class Stage:
             return self.attended[name] / n
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n
+
+
+def _placed(ops: Operations, chained: Array) -> tuple[Array, Array]:
+    """(N,) bool, which of the rows belong to attention, and which stand inside the layers."""
+    placed = [ops.rows[i] for i in chained]
+    attention = np.array([row.in_attention for row in placed], dtype=bool)
+    return attention, np.array([row.place.in_layers for row in placed], dtype=bool)
 
 
 def _periods(ops: Operations, rows: Array) -> Array:

@@ -113,6 +113,17 @@ class Block:
         return (self.mixer != "none") + self.cross_attention
 
     @property
+    def scans(self) -> str:
+        """What carries a state from token to token, alone or beside attention; "" for nothing."""
+        own = self.mixer.removeprefix(_BESIDE)
+        return own if own in SCANS else ""
+
+    @property
+    def attends(self) -> bool:
+        """Whether heads attend to keys of their own, alone or beside a scan."""
+        return self.mixer == "attention" or self.mixer.startswith(_BESIDE)
+
+    @property
     def feeds(self) -> bool:
         """Whether it has a feed-forward of any kind."""
         return bool(self.experts) or any(self.feed_forward)
@@ -123,8 +134,8 @@ class Block:
         has = {
             "shared experts": bool(self.experts) and shared,
             "experts": bool(self.experts),
-            "state": self.mixer in ("mamba", "mamba2", "delta"),
-            "attention": self.mixer in ("attention", "latent"),
+            "state": self.scans not in ("", "convolution"),
+            "attention": self.attends or self.mixer == "latent",
             "feed forward": any(self.feed_forward) and (self.beside or not self.experts),
         }
         return has[part]
@@ -197,11 +208,12 @@ class Model:
     shared_layers : all layers use the parameters of one (ALBERT).
     position_offset : rows of the position table that no position uses (OPT, BART: 2).
     special_tokens : tokens that stand beside the patches (vision).
-    patch_bias : the patch projection has a bias.
+    patch_bias : the patch projection has a bias. mask_token : a token stands for hidden patches.
     router_bias, expert_bias : biases of the router and of the experts' matrices.
     expert_gated : the experts have a gate (None: as `gated`).
     shared_gate : a gate decides how much of the shared experts a token takes.
     scan_bias, taps_bias : biases of the projections and of the convolution of a scan.
+    scan_norm : what Mamba-2's scan leaves is normed (Falcon-H1's is not).
     routing : exponent of how unevenly tokens choose experts; 0: evenly, at random.
     quantization : what the file says of the numbers its weights are stored in, or None.
     notes : what the reader of the file has to say.
@@ -254,12 +266,14 @@ class Model:
     position_offset: int = 0
     special_tokens: int = 1
     patch_bias: bool = True
+    mask_token: bool = False
     router_bias: bool = False
     expert_bias: bool = False
     expert_gated: bool | None = None
     shared_gate: bool = False
     scan_bias: bool = False
     taps_bias: bool = True
+    scan_norm: bool = True
     routing: float = 0.0
     quantization: Quantization | None = None
     notes: tuple[str, ...] = ()
@@ -299,9 +313,13 @@ class Model:
     listing: Listing | None = None
 
 
+#: What carries a state from token to token: Mamba, Mamba-2, the gated delta rule, the same with a
+#: decay of every channel (Kimi), lightning attention, a short convolution.
+SCANS = ("mamba", "mamba2", "delta", "kda", "lightning", "convolution")
+_BESIDE = "attention+"
 #: What mixes the tokens of a layer: attention over heads; latent: over a rank that all heads
-#: share; scans of a state (Mamba, Mamba-2, the gated delta rule); a short convolution.
-MIXERS = ("attention", "latent", "mamba", "mamba2", "delta", "convolution", "none")
+#: share; scans of a state; attention and a scan of the same input, added up (Falcon-H1).
+MIXERS = ("attention", "latent", *SCANS, f"{_BESIDE}mamba2", "none")
 #: Numeric fields of a block that become (B, M) arrays.
 BLOCK_FIELDS = ("repeat", "hidden", "heads", "head_size", "kv_heads")
 #: Further ones, which are arrays where any block of a model has them.

@@ -115,6 +115,9 @@ KINDS: dict[str, dict[str, object]] = {
     "mamba": {"mixer": "mamba"},
     "mamba2": {"mixer": "mamba2"},
     "delta": {"mixer": "delta"},
+    "kda": {"mixer": "kda"},
+    "lightning": {"mixer": "lightning"},
+    "attention+mamba2": {"mixer": "attention+mamba2"},
     "convolution": {"mixer": "convolution"},
     "feed-forward": {"mixer": "none"},
 }

@@ -64,7 +64,12 @@ class Loads:
 
     def turns(self, compute: Array) -> Array:
         """(R, D) bool, rows in which loads and computing (R, D) [s] take turns."""
-        return ~self.double | (compute + self.whole < self.half)
+        pays = self.pays(compute)
+        return pays if self.double.all() else ~self.double | pays
+
+    def pays(self, compute: Array) -> Array:
+        """(R, D) bool, rows that are sooner done in turn than side by side with half the tile."""
+        return compute + self.whole < self.half
 
     @property
     def plain(self) -> Array:
@@ -91,7 +96,7 @@ def stream(
     alone += loads.fill
     ahead += loads.fill
     double = bool(loads.double.all())
-    pays = compute + loads.whole < loads.half
+    pays = loads.pays(compute)
     if double and not pays.any():
         return Stream(alone, ahead, None, busy or {})
     turned = compute + whole

@@ -331,16 +331,17 @@ def _cache(step: Step, size: int) -> Array:
 
 def _kept_numbers(step: Step, i: int, kept: Array) -> Array:
     """Bytes that a layer keeps of a sequence of which it keeps `kept` (M,) tokens."""
-    models, f, mixer = step.models, step.workload.format, step.models.template.blocks[i].mixer
-    if mixer in ("mamba", "mamba2", "delta", "convolution"):
-        state, taps = state_of(models, i), float(models.template.blocks[i].kernel)
-        return (state.size + state.convolved * taps) * f.activation
-    if mixer == "none":
-        return 0.0 * kept
+    models, f, block = step.models, step.workload.format, step.models.template.blocks[i]
+    bytes_ = 0.0 * kept
+    if block.scans:
+        state, taps = state_of(models, i), float(block.kernel)
+        bytes_ = bytes_ + (state.size + state.convolved * taps) * f.activation
+    if block.scans == block.mixer or block.mixer == "none":
+        return bytes_
     index = models.at("index_head_size", i) * (models.at("index_heads", i) > 0)
-    if mixer == "latent":
+    if block.mixer == "latent":
         width = models.at("kv_lora_rank", i) + models.at("rope_head_size", i)
         return kept * (width + index) * f.key_value
     size, own = models.block["head_size"][i], models.at("value_head_size", i)
     both = np.where(own > 0, size + own, 2.0 * size)
-    return kept * (models.block["kv_heads"][i] * both + index) * f.key_value
+    return bytes_ + kept * (models.block["kv_heads"][i] * both + index) * f.key_value

@@ -190,12 +190,14 @@ def _parallel(step: Step, scope: Scope, index: int, x: Value) -> Value:
 
 def mixed(step: Step, scope: Scope, index: int, x: Value, memory: Value | None) -> Value:
     """What mixes the tokens of a layer, without the norms around it."""
-    mixer = step.models.template.blocks[index].mixer
-    if mixer == "attention" or scope.cross:
+    block = step.models.template.blocks[index]
+    if block.attends or scope.cross:
         if not scope.cross and step.models.at("index_heads", index).any():
             index_scores(step, scope, index, x, x)
-        return attention(step, scope, index, x, memory)
-    if mixer == "latent":
+        y = attention(step, scope, index, x, memory)
+        both = block.scans and not scope.cross
+        return added([y, scanned(step, scope, index, x)]) if both else y
+    if block.mixer == "latent":
         return latent_attention(step, scope, index, x)
     return scanned(step, scope, index, x)
 

@@ -119,21 +119,39 @@ def _scan(models: Models, index: int, place: Place, pairs: int) -> list[Tensor]:
     conv = float(block.kernel) + float(models.template.taps_bias)
     tensors = [
         Tensor(Role.STATE_IN, place, d * s.projected, repeat),
-        Tensor(Role.STATE_CONVOLUTION, place, s.convolved * conv, repeat),
         Tensor(Role.STATE_OUT, place, inner * d, repeat),
     ]
+    if s.convolved.any():
+        tensors.insert(1, Tensor(Role.STATE_CONVOLUTION, place, s.convolved * conv, repeat))
     tensors += pair_tensors(place, Role.STATE_IN, pairs, (d, s.projected), repeat)
     tensors += pair_tensors(place, Role.STATE_OUT, pairs, (inner, d), repeat)
     if biases:
         tensors.append(Tensor(Role.STATE_IN, place, s.projected, repeat, bias=True))
         tensors.append(Tensor(Role.STATE_OUT, place, d, repeat, bias=True))
-    if block.mixer == "mamba2":  # decay, skip and step of each head; a norm over all channels
+    return tensors + _scan_parameters(models, index, place)
+
+
+def _scan_parameters(models: Models, index: int, place: Place) -> list[Tensor]:
+    """What a scan has beside its projections and its convolution."""
+    s, repeat = state_of(models, index), models.block["repeat"][index]
+    kind, inner, tensors = models.template.blocks[index].scans, s.inner, []
+    if kind == "mamba2":  # decay, skip and step of each head; a norm over all channels
         tensors.append(Tensor(Role.STATE_UPDATE, place, 3.0 * s.heads, repeat))
+        if models.template.scan_norm:
+            tensors.append(Tensor(Role.STATE_NORM, place, inner, repeat))
+    if kind == "kda":  # a decay of each head, a step of each channel; one norm for all heads
+        tensors += [
+            Tensor(Role.STATE_UPDATE, place, s.heads + s.groups * s.keys, repeat),
+            Tensor(Role.STATE_STEP, place, s.head * s.groups * s.keys, repeat),
+            Tensor(Role.STATE_GATE, place, s.head * inner, repeat),
+            Tensor(Role.STATE_NORM, place, s.head, repeat),
+        ]
+    if kind == "lightning":  # decays are fixed; a norm over all channels
         tensors.append(Tensor(Role.STATE_NORM, place, inner, repeat))
-    if block.mixer == "delta":  # decay and step of each head; one norm for all heads
+    if kind == "delta":  # decay and step of each head; one norm for all heads
         tensors.append(Tensor(Role.STATE_UPDATE, place, 2.0 * s.heads, repeat))
         tensors.append(Tensor(Role.STATE_NORM, place, s.head, repeat))
-    if block.mixer == "mamba":
+    if kind == "mamba":
         rank = s.groups
         tensors += [
             Tensor(Role.STATE_PARAMETERS, place, inner * (rank + 2.0 * s.keys), repeat),

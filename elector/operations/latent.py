@@ -38,10 +38,10 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
     low, q = _queries(step, scope, index, x, heads * (nope + rope))
     both = _biased(step, scope, step.linear(scope, x, Matrix(Role.KEY_VALUE_DOWN, rank + rope)))
     shared = step.vector(scope, norm_of(step, Role.KEY_VALUE_DOWN_NORM), both.view(both.rows, rank))
-    turned = step.vectors(
-        scope, rotary(), [q.view(q.rows, heads * rope), both.view(both.rows, rope)]
-    )
-    q = kept_beside(q, turned[0])
+    turned = [q.view(q.rows, heads * rope), both.view(both.rows, rope)]
+    if step.models.template.blocks[index].rotates:
+        turned = step.vectors(scope, rotary(), turned)
+        q = kept_beside(q, turned[0])
     if step.models.at("index_heads", index).any():
         index_scores(step, scope, index, x, low)
     if scope.run.decoding:

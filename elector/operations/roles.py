@@ -90,6 +90,8 @@ class Role(Enum):
     STATE_CONVOLUTION = "state convolution"
     STATE_PARAMETERS = "state parameters"
     STATE_STEP = "state step"
+    STATE_ACTIVATION = "state activation"
+    STATE_GATE = "state gate"
     STATE_SCORES = "state scores"
     STATE_DECAY = "state decay"
     STATE_INSIDE = "state inside a chunk"
@@ -209,7 +211,15 @@ PARTS = {
             Role.OUTPUT,
         }
     ),
-    "state": frozenset({Role.STATE_IN, Role.STATE_OUT, Role.STATE_PARAMETERS, Role.STATE_STEP}),
+    "state": frozenset(
+        {
+            Role.STATE_IN,
+            Role.STATE_OUT,
+            Role.STATE_PARAMETERS,
+            Role.STATE_STEP,
+            Role.STATE_GATE,
+        }
+    ),
     "shared experts": frozenset({Role.SHARED_IN, Role.SHARED_GATE, Role.SHARED_OUT}),
     "experts": frozenset({Role.EXPERT_IN, Role.EXPERT_GATE, Role.EXPERT_OUT}),
     "feed forward": frozenset(

@@ -6,8 +6,10 @@ share (role, kind, operand classes) is one `Row`; what differs is an (R, M) arra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +32,8 @@ from elector.operations.routing import Routing
 CLASSES = ("activation", "saved", "weight", "reuse", "cache", "stream", "none")
 #: Classes of a second operand that are parameters.
 PARAMETERS = ("weight", "reuse")
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -223,13 +227,33 @@ class Operations:
         return stored_share(shares.values[shares.code[row]], getattr(self, f"{operand}_width")[row])
 
     def where(self, **wanted: object) -> np.ndarray:
-        """Indices of the rows whose attributes equal all of `wanted`."""
-        hits = [
-            i
-            for i, row in enumerate(self.rows)
-            if all(getattr(row, name) == value for name, value in wanted.items())
-        ]
-        return np.array(hits, dtype=np.intp)
+        """Indices of the rows whose attributes equal all of `wanted`, not to be changed."""
+
+        def places() -> np.ndarray:
+            hits = [
+                i
+                for i, row in enumerate(self.rows)
+                if all(getattr(row, name) == value for name, value in wanted.items())
+            ]
+            whole = np.array(hits, dtype=np.intp)
+            whole.setflags(write=False)
+            return whole
+
+        return self.once(tuple(sorted(wanted.items(), key=lambda item: item[0])), places)
+
+    def once(self, key: object, make: Callable[[], _Made]) -> _Made:
+        """What `make` makes of the rows alone, made once: every chunk of designs asks the same.
+
+        key : tells what is made from whatever else is.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        made: _Made = self._made[key]
+        return made
+
+    @functools.cached_property
+    def _made(self) -> dict[object, Any]:
+        return {}
 
 
 def stored_share(density: np.ndarray, width: np.ndarray | float) -> np.ndarray:

@@ -6,6 +6,10 @@ mamba2   heads that share a decay: in chunks of Q tokens like attention, between
          of heads x head size x state (Dao & Gu 2024, arXiv 2405.21060, section 6)
 delta    the same with keys that replace what they find (gated delta rule: Yang et al. 2024,
          arXiv 2412.06464); in a chunk one triangular system of Q x Q more for each head
+kda      the delta rule with a decay of every channel, and gates of a low rank (Kimi Linear,
+         arXiv 2510.26692)
+lightning  heads with keys of their own and fixed decays, without a convolution (MiniMax-01,
+         arXiv 2501.08313)
 convolution  no state but the last taps (LFM2's gated short convolution)
 A generated token reads and writes the whole state, whatever the length.
 """
@@ -36,7 +40,7 @@ class ScanSizes:
 
     inner : channels of values. keys : width of one key (state size), of `groups` of them.
     heads, head : heads of the scan and the width of each. convolved : channels of the short
-    convolution. projected : columns of the in-projection.
+    convolution. projected : columns of the in-projection. fixed : its decays are not trained.
     """
 
     inner: Array
@@ -46,6 +50,7 @@ class ScanSizes:
     head: Array
     convolved: Array
     projected: Array
+    fixed: bool = False
 
     @property
     def size(self) -> Array:
@@ -55,13 +60,18 @@ class ScanSizes:
 
 def state_of(models: Models, index: int) -> ScanSizes:
     """Sizes of the scan of a block."""
-    at, mixer = models.at, models.template.blocks[index].mixer
+    at, mixer = models.at, models.template.blocks[index].scans
     heads, head = at("state_heads", index), at("state_head_size", index)
     keys, groups = at("state_size", index), at("state_groups", index)
     inner = heads * head
     both = 2.0 * groups * keys
     if mixer == "mamba2":
         return ScanSizes(inner, keys, groups, heads, head, inner + both, 2.0 * inner + both + heads)
+    if mixer == "kda":  # steps, and both ranks of decays and gates, which are as wide as a head
+        wide = inner + both + heads + 2.0 * head
+        return ScanSizes(inner, keys, groups, heads, head, inner + both, wide)
+    if mixer == "lightning":
+        return ScanSizes(inner, keys, groups, heads, head, 0.0 * inner, 2.0 * inner + both, True)
     if mixer == "delta":
         wide = 2.0 * inner + both + 2.0 * heads
         return ScanSizes(inner, keys, groups, heads, head, inner + both, wide)
@@ -77,21 +87,61 @@ def scanned(step: Step, scope: Scope, index: int, x: Value) -> Value:
     s, block = state_of(step.models, index), step.models.template.blocks[index]
     both = step.linear(scope, x, Matrix(Role.STATE_IN, s.projected))
     both = low_rank(step, scope, x, both, Role.STATE_IN)
-    y = both.view(both.rows, s.convolved)
-    y = step.vector(scope, _taps(block.kernel, block.mixer), y)
-    if block.mixer == "convolution":
-        y = _gated(step, scope, y, both)
+    if block.scans == "lightning":
+        wide = s.inner + 2.0 * s.groups * s.keys
+        y = step.vector(scope, _ACTIVATION, both.view(both.rows, wide))
+    else:
+        y = both.view(both.rows, s.convolved)
+        y = step.vector(scope, _taps(block.kernel, block.scans), y)
+    gate = both
+    if block.scans == "convolution":
+        y = _gated(step, scope, y, gate)
         return _out(step, scope, index, y)
-    if block.mixer == "mamba":
+    if block.scans == "kda":
+        y, gate = _by_channel(step, scope, s, y, both)
+    if block.scans == "mamba":
         y = _by_element(step, scope, index, s, y)
     elif scope.run.decoding:
         y = _step_of_state(step, scope, s, y)
     else:
         y = _chunks(step, scope, index, s, y)
-    y = _gated(step, scope, y.view(x.rows, s.inner), both)
-    if block.mixer != "mamba":
+    y = _gated(step, scope, y.view(x.rows, s.inner), gate)
+    if block.scans != "mamba" and (block.scans != "mamba2" or step.models.template.scan_norm):
         y = norm(step, scope, Role.STATE_NORM, y)
     return _out(step, scope, index, y)
+
+
+def _by_channel(
+    step: Step, scope: Scope, s: ScanSizes, y: Value, both: Value
+) -> tuple[Value, Value]:
+    """Queries, keys and values behind the decays of every channel of a key, and the gate; both
+    are made by way of a rank as wide as a head."""
+    channels = s.groups * s.keys
+    small = both.view(both.rows, s.head)
+    decay = step.linear(scope, small, Matrix(Role.STATE_STEP, channels))
+    keys = derived([y, decay], y.rows, 2.0 * channels)
+    weaker = VectorRecipe(
+        Role.STATE_DECAY,
+        "elementwise",
+        formula("gate", "silu"),
+        formula("gate_backward", "silu_backward"),
+        Saves.INPUT,
+    )
+    keys = step.vector(scope, weaker, keys)
+    changed = derived([keys, y], y.rows, y.width)
+    gate = step.linear(scope, small, Matrix(Role.STATE_GATE, s.inner))
+    return changed, gate
+
+
+#: The function of queries, keys and values of lightning attention.
+_ACTIVATION = VectorRecipe(
+    Role.STATE_ACTIVATION,
+    "elementwise",
+    formula("silu"),
+    formula("silu_backward"),
+    Saves.INPUT,
+    streamed=True,
+)
 
 
 def _out(step: Step, scope: Scope, index: int, y: Value) -> Value:
@@ -157,7 +207,7 @@ def _state(step: Step, scope: Scope, s: ScanSizes, state: Value) -> Value:
         _STEP,
         (2.0 * _STEP[0], _STEP[1]),
         Saves.INPUT,
-        Subset.BODY,
+        None if s.fixed else Subset.BODY,
         cached=decoding,
     )
     # Between tokens of a prompt the state stays in registers: what is read and written is what
@@ -172,11 +222,12 @@ def _chunks(step: Step, scope: Scope, index: int, s: ScanSizes, y: Value) -> Val
     run, length = scope.run, float(step.models.template.blocks[index].scan)
     chunk = np.minimum(run.queries, length)
     number = run.batch * (run.queries / chunk)
-    delta = step.models.template.blocks[index].mixer == "delta"
+    kind = step.models.template.blocks[index].scans
+    delta = kind in ("delta", "kda")
     inner = scope.inside(scope.count)
     keys, queries = (y.view(y.rows, s.groups * s.keys) for _ in range(2))
     values = y.view(y.rows, s.inner)
-    groups = s.heads if delta else s.groups
+    groups = s.heads if delta or kind == "lightning" else s.groups
     scores = _product(
         step,
         inner,

@@ -69,7 +69,7 @@ def _embeddings(models: Models) -> list[Tensor]:
         tensors.append(Tensor(Role.POSITION_EMBEDDING, place, heard, one))
     if model.family == "vision":
         tensors.append(Tensor(Role.PATCH_PROJECTION, place, numbers["patch_inputs"] * hidden, one))
-        others = float(model.special_tokens) + float(model.patch_bias)
+        others = float(model.special_tokens) + float(model.patch_bias) + float(model.mask_token)
         tensors.append(Tensor(Role.CLASS_TOKEN, place, hidden, others * one))
     if model.embedding_norm:
         norms = _vectors(model.norm) * stacks * one
@@ -115,11 +115,11 @@ def _block(models: Models, index: int, rank: int) -> list[Tensor]:
     )
     place = place_of(model, index)
     norms = _norms(model, b)
-    tensors = _attention(models, index, repeat, rank) if b.mixer == "attention" else []
-    if b.mixer != "attention":
-        tensors = mixer_tensors(models, index, place, rank)
-    else:
+    tensors = _attention(models, index, repeat, rank) if b.attends else []
+    if b.attends:
         tensors += index_tensors(models, index, place, d)
+    if b.mixer != "attention":
+        tensors += mixer_tensors(models, index, place, rank)
     if norms:
         tensors.append(Tensor(Role.NORMS, place, d, norms * repeat))
     tensors += _feed_forward(models, index, place, repeat)

@@ -112,7 +112,7 @@ def test_a_known_type_that_is_refused_says_what_is_not_described() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [("deepseek_v4", "compress_ratios"), ("kimi_linear", "linear_attn_config"), ("swin", "window")],
+    [("deepseek_v4", "compress_ratios"), ("longcat_flash", "zero_expert_num"), ("swin", "window")],
 )
 def test_the_key_that_matters_is_named(tmp_path: Path, kind: str, key: str) -> None:
     said = hint(tmp_path, {"model_type": kind, "architectures": ["X"]})

@@ -194,3 +194,21 @@ def test_where_a_class_and_its_files_differ_a_note_says_so(
     tmp_path: Path, config: dict[str, Any], words: str
 ) -> None:
     assert any(words in note for note in load_model(written(tmp_path, config)).notes)
+
+
+def test_saved_files_of_gemma_number_their_layers_with_zeros_in_front(tmp_path: Path) -> None:
+    plain = small("gemma4_unified_text", num_hidden_layers=12)
+    own = {"head_dim": 64, "num_key_value_heads": 2}
+    padded = plain | {"per_layer_config": {"05": own, "11": own}}
+    short = plain | {"per_layer_config": {"5": own, "11": own}}
+    counts = [
+        operations(written(tmp_path, c), sequence_length=32).parameters[0] for c in (padded, short)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_lists_of_experts_are_the_same_in_all_layers_or_refused(tmp_path: Path) -> None:
+    mixed = small("hunyuan_v1_moe", moe_topk=[2, 2, 1, 2, 2])
+    with pytest.raises(InputError, match="other numbers of experts") as refusal:
+        load_model(str(written(tmp_path, mixed)))
+    assert refusal.value.field == "moe_topk"

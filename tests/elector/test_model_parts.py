@@ -28,7 +28,15 @@ TEXT: dict[str, Any] = {
 TIE = "tie_word_embeddings"
 TOWER = {"hidden_size": 32, "patch_size": 14}
 #: Parameters of five layers of each text model, and of its table of words.
-LAYERS = {"llava": 917_568, "llava_next": 917_568, "qwen2_5_vl": 919_008, "internvl": 919_008}
+LAYERS = {
+    "llava": 917_568,
+    "llava_next": 917_568,
+    "qwen2_5_vl": 919_008,
+    "internvl": 919_008,
+    "qwen2_audio": 919_008,
+    "voxtral": 2_265_408,  # as its class has it: heads of 128
+    "paddleocr_vl": 2_265_408,  # heads of 128
+}
 WORDS = 1201 * 144
 
 
@@ -56,6 +64,11 @@ def parameters(folder: Path, config: dict[str, Any]) -> int:
         ("qwen2_5_vl", False, True, True),
         ("qwen2_5_vl", True, None, True),
         ("qwen2_5_vl", None, None, False),
+        ("qwen2_audio", True, True, False),
+        ("voxtral", None, None, False),
+        ("paddleocr_vl", False, None, True),
+        ("paddleocr_vl", False, False, False),
+        ("paddleocr_vl", None, False, True),
     ],
 )
 def test_ties_are_those_of_the_class(
@@ -118,4 +131,67 @@ def test_names_of_classes_with_and_without_marks(tmp_path: Path) -> None:
 
 def test_every_row_names_a_text_model() -> None:
     for kind, row in parts().items():
-        assert row.text in kinds() and row.rule in ("outer", "inner", "either"), kind
+        assert row.text in kinds() and row.rule in ("outer", "inner", "either", "never"), kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers"), [("qwen2_5_omni", 919_008), ("qwen3_omni_moe", 1_008_528)]
+)
+def test_of_models_that_talk_the_thinking_part_is_read(
+    tmp_path: Path, kind: str, layers: int
+) -> None:
+    experts = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
+    text = TEXT | {"head_dim": 24} | (experts if kind == "qwen3_omni_moe" else {})
+    thinker = {"text_config": text, "audio_config": {"d_model": 32}, "audio_token_index": 9}
+    config = {"model_type": kind, "thinker_config": thinker, "talker_config": {"hidden_size": 8}}
+    ops = operations(written(tmp_path, config), sequence_length=16)
+    assert ops.parameters[0] == layers + WORDS
+    notes = load_model(str(written(tmp_path, config))).notes
+    assert any("talker_config" in note for note in notes)
+    assert any("audio_config" in note for note in notes)
+    with pytest.raises(InputError, match="foo"):
+        load_model(str(written(tmp_path, config | {"foo": 1})))
+    with pytest.raises(InputError, match="thinker_config"):
+        load_model(str(written(tmp_path, {"model_type": kind})))
+
+
+def test_flat_files_say_once_whether_head_and_table_are_one(tmp_path: Path) -> None:
+    flat = TEXT | {"model_type": "paddleocr_vl", "head_dim": 24, "vision_config": dict(TOWER)}
+    assert parameters(tmp_path, flat | {TIE: False}) == 917_568 + WORDS
+    assert parameters(tmp_path, flat | {TIE: True}) == 917_568
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "count"),
+    [
+        # as published: LLaVA 1.5 7B, Qwen2-Audio 7B, Gemma 3 4B, Voxtral Mini's defaults
+        ("llava", {"model_type": "llama", "vocab_size": 32064}, 6_738_939_904),
+        (
+            "gemma3",
+            {
+                "model_type": "gemma3_text",
+                "hidden_size": 2560,
+                "intermediate_size": 10240,
+                "num_hidden_layers": 34,
+                "sliding_window": 1024,
+            },
+            3_880_263_168,
+        ),
+        ("voxtral", {"model_type": "llama"}, 4_014_136_320),
+    ],
+)
+def test_files_say_of_the_text_model_what_its_class_has_not(
+    tmp_path: Path, kind: str, text: dict[str, Any], count: int
+) -> None:
+    config = whole(kind) | {"text_config": text}
+    assert parameters(tmp_path, config) == count
+    notes = load_model(str(written(tmp_path, config))).notes
+    assert any(
+        "those of its class" in note and "num_attention_heads 32" in note for note in notes
+    ) or (kind == "gemma3" and any("num_attention_heads 8" in note for note in notes))
+
+
+def test_a_size_of_null_is_none(tmp_path: Path) -> None:
+    config = whole("llava") | {"text_config": TEXT | {"hidden_size": None}}
+    with pytest.raises(InputError, match="hidden_size"):
+        load_model(str(written(tmp_path, config)))

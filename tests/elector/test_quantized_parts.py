@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,93 @@ def test_a_cache_that_is_not_counted_is_said(
         f"kept in {kept}"
     )
     assert said == ([expected] if kept else [])
+
+
+INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
+FP8 = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+
+
+def grouped(*groups: tuple[list[str], dict[str, Any]], ignore: tuple[str, ...] = ()) -> Any:
+    """What compressed-tensors writes for groups of modules."""
+    named = {f"group_{i}": {"targets": t, "weights": w} for i, (t, w) in enumerate(groups)}
+    return {"quant_method": "compressed-tensors", "config_groups": named, "ignore": list(ignore)}
+
+
+@pytest.mark.parametrize(
+    ("stored", "bits"),
+    [
+        (
+            grouped(
+                ([r"re:.*self_attn\..*_proj$"], FP8),
+                ([r"re:.*mlp\.(gate|up|down)_proj"], INT4),
+                ignore=("lm_head",),
+            ),
+            (8, 4 + 20 / 128, 16),
+        ),
+        # a name or a pattern comes before a class
+        (grouped((["Linear"], INT4), (["re:.*self_attn.*"], FP8)), (8, 4 + 20 / 128, 4 + 20 / 128)),
+        (grouped((["re:.*mlp.*"], INT4)), (16, 4 + 20 / 128, 16)),
+        (grouped((["re:.*self_attn.*", "re:.*mlp.*"], FP8), (["lm_head"], INT4)), (8, 8, 4.15625)),
+        (grouped((["Linear"], FP8), ignore=("re:.*mlp.*", "lm_head")), (8, 16, 16)),
+    ],
+)
+def test_groups_are_of_the_modules_that_their_targets_name(
+    tmp_path: Path, stored: dict[str, Any], bits: tuple[float, ...]
+) -> None:
+    size, _ = weights(tmp_path, stored)
+    parts = (MATRICES - FEED_FORWARD, FEED_FORWARD, HEAD)
+    expected = 2 * (REST - HEAD) + sum(b / 8 * n for b, n in zip(bits, parts, strict=True))
+    assert size == pytest.approx(expected, rel=1e-9)
+
+
+def test_experts_have_a_group_of_their_own(tmp_path: Path) -> None:
+    sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 256}
+    kind = {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "head_dim": 128}
+    model = {key: value for key, value in MIXTRAL.items() if "local" not in key} | sizes | kind
+    experts, attention = 4 * 4 * 3 * 1024 * 256, ATTENTION
+    plain, _ = weights(tmp_path, {"quant_method": "bitsandbytes", "load_in_8bit": True}, model)
+    others = plain - experts - attention  # 8 bits of both
+    stored = grouped(
+        (["re:.*experts.*"], INT4), (["re:.*self_attn.*"], FP8), ignore=("lm_head", "re:.*gate$")
+    )
+    size, _ = weights(tmp_path, stored, model)
+    assert size == pytest.approx(others + attention + experts * (4 + 20 / 128) / 8, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        grouped((["re:.*q_proj"], FP8), (["re:.*mlp.*"], INT4)),  # some of attention
+        grouped((["re:.*novel.*"], FP8), (["re:.*mlp.*"], INT4)),  # nobody's module
+        grouped(([r"re:.*layers\.[0-7]\.mlp.*"], FP8), (["re:.*self_attn.*"], INT4)),
+        grouped((["Linear"], FP8), (["Linear"], INT4)),
+        grouped((["re:(.*)*mlp.*"], FP8)),  # may take for ever
+    ],
+)
+def test_groups_that_cannot_be_told_are_said(tmp_path: Path, stored: dict[str, Any]) -> None:
+    size, notes = weights(tmp_path, stored)
+    assert size == 2 * (MATRICES + REST)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("targets", "field"),
+    [("Linear", "targets"), ([3], "targets"), (["re:(mlp"], "targets")],
+)
+def test_targets_that_are_none_are_refused(tmp_path: Path, targets: Any, field: str) -> None:
+    with pytest.raises(elector.InputError) as refusal:
+        weights(tmp_path, grouped((targets, FP8)))
+    assert refusal.value.field == f"quantization_config.config_groups.group_0.{field}"
+
+
+def test_scans_that_are_called_attention_stay_where_attention_does(tmp_path: Path) -> None:
+    rows = Path(__file__).resolve().parent.parent / "data" / "scan_types.csv"
+    with rows.open(encoding="utf-8", newline="") as stream:
+        listed_types = {row["model_type"]: row for row in csv.DictReader(stream)}
+    row = listed_types["minimax"]
+    model = json.loads(row["config"])
+    plain, _ = weights(tmp_path, {"quant_method": "bitsandbytes", "load_in_8bit": True}, model)
+    stored = grouped((["Linear"], FP8), ignore=("lm_head", "re:.*self_attn.*"))
+    size, _ = weights(tmp_path, stored, model)
+    layers = {"full": 144 * (2 * 120 + 2 * 60), "linear": 144 * 5 * 120}  # 3 and 2 of them
+    assert size - plain == 3 * layers["full"] + 2 * layers["linear"]

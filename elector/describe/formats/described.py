@@ -291,7 +291,8 @@ def _mixed(sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_kind(kind: str, entry: Mapping[str, Any], file: object) -> None:
     needs = {"window": "window", "chunked": "chunk", "latent": "kv_lora_rank"}
-    needs |= dict.fromkeys(("mamba", "mamba2", "delta"), "state_size")
+    needs |= dict.fromkeys((k for k in KINDS if "mamba" in k), "state_size")
+    needs |= dict.fromkeys(("delta", "kda", "lightning"), "state_size")
     if kind in needs and not entry.get(needs[kind]):
         raise InputError(
             f"is missing, and the pattern names {kind} layers", file=file, field=needs[kind]

@@ -70,6 +70,19 @@ class Sides:
         """Some of the products."""
         return Sides(**{name: getattr(self, name)[products] for name in self.__annotations__})
 
+    def counts(self, products: Array) -> FoldCounts:
+        """Folds and pieces of some of the products."""
+        return FoldCounts(self.nr[products], self.nc[products], self.pieces[products])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FoldCounts:
+    """How often operands pass: nr, nc, pieces (N, D) as of `Sides`."""
+
+    nr: Array
+    nc: Array
+    pieces: Array
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Arrays:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.base.table import columns, distinct
-from elector.machines.systolic.folds import Sides
+from elector.machines.systolic.folds import FoldCounts
 from elector.machines.tiling import Memories, TilingPlan, plan
 from elector.machines.units import Units
 from elector.operations.rows import PARAMETERS, Operations
@@ -104,13 +104,15 @@ def vector_bytes(ops: Operations, index: Array, apart: Array) -> tuple[Array, Ar
     return reads, writes
 
 
-def sram_bytes(t: Tables, products: Array, column: Array, s: Sides) -> tuple[Array, Array, Array]:
+def sram_bytes(
+    t: Tables, products: Array, column: Array, s: FoldCounts
+) -> tuple[Array, Array, Array]:
     """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
 
     The sums of a fold are added to those in the accumulators; the last of them are read once
     more on their way to the on-chip memory. So they are written as often as read.
 
-    products : places in the tables. column : (D,) column of each design. s : sides of the products.
+    products : places in the tables. column : (D,) column of each design. s : folds of the products.
     """
     moving, fixed, turning, result, sums = (
         columns(x[products], column) for x in (t.moving, t.fixed, t.turning, t.result, t.sums)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from elector.machines.contract import (
 from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
+    FoldCounts,
     Sides,
     folds,
     mean_folds,
@@ -191,7 +193,7 @@ class _Compute:
     """Seconds of R rows over all runs, (R, D).
 
     alone : of the unit that computes the row. array, chip : for which the arrays and the port of
-    the on-chip memory are taken. cycles : of the unit. sides : of the products among the rows,
+    the on-chip memory are taken. cycles : of the unit. sides : folds of the products of the rows,
     where their bytes are asked for.
     """
 
@@ -199,7 +201,7 @@ class _Compute:
     array: Array
     chip: Array | None
     cycles: Array
-    sides: Sides
+    sides: FoldCounts
 
 
 def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
@@ -215,11 +217,11 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     busy: dict[str, Array | Count] = {
         "array": compute.array,
         "vector": np.where(vectors, compute.alone, 0.0),
-        "memory": np.where(turns, loads.whole, loads.half),
+        "memory": np.where(turns, loads.whole, loads.half) if turns.any() else loads.half,
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
-    counts, traffic = _counts(d, compute, turns)
+    counts, through = _counts(d, compute, turns)
     return Activity(
         busy=busy,
         alone=alone,
@@ -241,13 +243,13 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
-        details=_details(d, compute.sides, turns, traffic) if p.details else None,
+        details=_details(d, compute.sides, turns, through()) if p.details else None,
     )
 
 
-def _details(d: _ArrayChunk, sides: Sides, turns: Array, traffic: tuple[Array, Array]) -> Details:
+def _details(d: _ArrayChunk, s: FoldCounts, turns: Array, traffic: tuple[Array, Array]) -> Details:
     """Tiles, bytes and accesses of each operation."""
-    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, sides))
+    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, s))
 
 
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
@@ -336,11 +338,11 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     few, which = np.unique(p.alike[products], return_inverse=True)
     seen = _sides(d, few, n)
     count = columns(ops.count[rows[matmul]], d.index)
-    cycles[matmul], taken[matmul] = (x[which] * count for x in _cycles(d, seen))
+    cycles[matmul], taken[matmul] = (x.take(which, axis=0) * count for x in _cycles(d, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
     ported = bool((port > 0).any())
-    sides = seen.at(which) if n is None or ported else seen
+    sides = seen.counts(which) if n is None or ported else seen.counts(which[:0])
     if ported:
         chip = np.zeros_like(cycles)
         reads, writes, _ = sram_bytes(p.tables, products, d.column, sides)
@@ -348,7 +350,8 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
             reads, writes = _sram_of(d, products, sides, n)
         chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
-    return _Compute(alone, taken / clock, chip, cycles, sides)
+    taken /= clock
+    return _Compute(alone, taken, chip, cycles, sides)
 
 
 def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
@@ -408,7 +411,7 @@ def _cycles(d: _ArrayChunk, s: Sides) -> tuple[Array, Array]:
 # ---- bytes and counts ----
 
 
-def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array, Array]:
+def _sram_of(d: _ArrayChunk, products: Array, s: FoldCounts, n: Array) -> tuple[Array, Array]:
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
     moving, fixed, turning, result = (
@@ -420,7 +423,7 @@ def _sram_of(d: _ArrayChunk, products: Array, s: Sides, n: Array) -> tuple[Array
     return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
 
 
-def _accesses(d: _ArrayChunk, s: Sides) -> dict[str, Array]:
+def _accesses(d: _ArrayChunk, s: FoldCounts) -> dict[str, Array]:
     """(R, D) elements of each operand the array reads and writes, over all runs."""
     p, ops, column = d.p, d.p.ops, d.column
     one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
@@ -500,8 +503,11 @@ def _tiles(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
 
 def _counts(
     d: _ArrayChunk, compute: _Compute, turns: Array
-) -> tuple[dict[str, Count], tuple[Array, Array]]:
-    """How often each action happens; what passes main memory passes the on-chip memory too."""
+) -> tuple[dict[str, Count], Callable[[], tuple[Array, Array]]]:
+    """How often each action happens; what passes main memory passes the on-chip memory too.
+
+    Beside it, where it is asked for, the bytes of every row on chip and of main memory.
+    """
     p, index = d.p, d.index
     here, every = np.arange(index.size), np.arange(p.products.size)
     reads, writes, passed = sram_bytes(p.tables, every, d.column, compute.sides)
@@ -530,7 +536,10 @@ def _counts(
         "main memory": memory,
         "interface": memory,
     }
-    passed *= 2.0
-    through = read + write
-    through[p.products] += passed
-    return counts, (through, memory.each())
+    return counts, lambda: (_through(p, read + write, passed), memory.each())
+
+
+def _through(p: PreparedSystolic, both: Array, passed: Array) -> Array:
+    """(R, D) bytes that pass on chip: `both`, and of products their sums twice."""
+    both[p.products] += passed * 2.0
+    return both

@@ -8,9 +8,9 @@ from typing import Any
 
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.experts import expert_layers
-from elector.describe.formats.hf.mixers import mixed
+from elector.describe.formats.hf.mixers import mixed, short_kinds
 from elector.describe.model import Block, Model
-from elector.describe.variants import grouped
+from elector.describe.variants import grouped, layers_of
 
 #: Words of `layer_types` -> what a layer of that kind keeps of window and chunk.
 _TYPES = {
@@ -176,7 +176,11 @@ def _windows(config: Config, traits: Mapping[str, Any], layers: list[Block]) -> 
         window = 0
     elif config.get("sliding_window") == 0:
         raise config.fail("a window of 0 sees nothing", "sliding_window", value=0)
-    types = config.texts("layer_types", tuple(_TYPES), number)
+    if "conv_L_cache" in config.honours:
+        kinds = short_kinds(config, number)
+        types: list[str] | None = ["full_attention" if k == "conv" else k for k in kinds]
+    else:
+        types = config.texts("layer_types", tuple(_TYPES), number)
     if types is None:
         types = _default_types(config, str(traits["_windows"]), number, bool(window))
     if "sliding_attention" in types and not window:
@@ -267,7 +271,9 @@ def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block
     if by_layer is None:
         return layers
     if config.flag("mlp_bias", False) and any(e and e.get("shared_experts") for e in by_layer):
-        raise config.fail("biases of shared experts are not described", "mlp_bias", value=True)
+        if not traits.get("_shared_biases"):
+            raise config.fail("biases of shared experts are not described", "mlp_bias", value=True)
+        by_layer = [e and e | _shared_biases(config, layers[0], e) for e in by_layer]
     if traits.get("_shared_always") and any(e and not e.get("shared_experts") for e in by_layer):
         raise config.fail("the class has at least one", "shared_experts", value=0)
     if traits.get("_shared_one"):  # Llama 4: one shared expert, dense layers of another width
@@ -279,6 +285,12 @@ def _feed_forwards(config: Config, traits: Mapping[str, Any], layers: list[Block
         layer if experts is None else replace(layer, feed_forward=(), **experts)
         for layer, experts in zip(layers, by_layer, strict=True)
     ]
+
+
+def _shared_biases(config: Config, layer: Block, experts: Mapping[str, Any]) -> dict[str, Any]:
+    """Biases of the shared experts of a layer (ERNIE 4.5), as numbers beside its products."""
+    width = experts.get("shared_feed_forward", 0)
+    return {"vectors": layer.vectors + 2 * width + layer.hidden} if width else {}
 
 
 def falcon(config: Config, traits: Mapping[str, Any]) -> Model:
@@ -395,3 +407,35 @@ def lfm2(config: Config, traits: Mapping[str, Any]) -> Model:
     bias = config.flag("conv_bias", False)
     tied = config.flag("tie_embedding", config.flag("tie_word_embeddings", True))
     return replace(model, blocks=blocks, taps_bias=bias, scan_bias=bias, tied_embeddings=tied)
+
+
+def lfm3(config: Config, traits: Mapping[str, Any]) -> Model:
+    """LFM2's layers with windows, gated heads and norms behind the sublayers."""
+    bias = config.flag("conv_bias", False)
+    return replace(
+        decoder(config, traits),
+        taps_bias=bias,
+        scan_bias=bias,
+        output_norm=config.flag("use_sandwich_norm", True),
+        attention_gate="head" if config.flag("use_attention_gate", True) else "none",
+    )
+
+
+def cohere2_moe(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Command's parallel layers with experts; dense first layers have a width of their own."""
+    number, first = config.number("num_hidden_layers"), config.number("first_k_dense_replace", 0, 0)
+    model = decoder(config, traits)
+    layers = layers_of(model)
+    if any(not layer.experts for layer in layers):
+        wide = (
+            config.number("prefix_dense_intermediate_size", config.number("intermediate_size")),
+        )
+        layers = [b if b.experts else replace(b, feed_forward=wide) for b in layers]
+    if config.get("layer_types") is None and first:  # their windows follow a pattern of their own
+        period = config.number("prefix_dense_sliding_window_pattern", 1)
+        step, window = config.number("sliding_window_pattern", 4), config.number("sliding_window")
+        narrow = [bool((i + 1) % period) for i in range(first)]
+        narrow += [bool((i + 1) % step) for i in range(number - first)]
+        layers = [replace(b, window=window * on) for b, on in zip(layers, narrow, strict=True)]
+    own = {"norm": "rms"} if config.get("rms_norm_eps") is not None else {}
+    return assembled(config, {**traits, **own}, layers)

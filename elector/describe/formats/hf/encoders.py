@@ -210,6 +210,7 @@ def vit(config: Config, traits: Mapping[str, Any]) -> Model:
     patches = (image[0] // patch[0]) * (image[1] // patch[1])
     block = _block(config)
     config.expect("pooler_output_size", block.hidden, None)
+    config.expect("vision_use_head", False)  # SigLIP's pools by attention to the patches
     special = int(traits.get("special_tokens", 1)) + config.number("num_register_tokens", 0, low=0)
     positions = patches + (special if traits.get("_counts_tokens", True) else 0)
     fields = _fields(
@@ -229,9 +230,99 @@ def vit(config: Config, traits: Mapping[str, Any]) -> Model:
     return Model(family="vision", blocks=(block,), **fields)
 
 
+def scaled_vit(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Encoders of patches whose sublayers have a scale for each channel (BEiT, DINOv2, DINOv3)."""
+    (height, width), patch = side(config, "image_size", 224), config.number("patch_size")
+    if patch > min(height, width):
+        raise config.fail("is larger than the image", "patch_size", value=patch)
+    high, wide = height // patch, width // patch
+    block, gated = _fed_patches(config)
+    scale = config.get("layer_scale_init_value", 1.0)
+    vectors = 2 * block.hidden if isinstance(scale, int | float) and scale > 0 else 0
+    biases, beside = _patch_biases(config, block.hidden)
+    positions, tables = _patch_positions(config, traits, block.heads, high, wide)
+    fields = _fields(
+        {**traits, **biases, **positions},
+        special_tokens=1 + config.number("num_register_tokens", 0, low=0),
+        activation=config.activation("hidden_act"),
+        gated=gated,
+        mask_token=config.flag("use_mask_token", bool(traits.get("_mask"))),
+        tied_embeddings=False,
+        dropout=config.drops(*_DROPS),
+        patch_inputs=config.number("num_channels", 3) * patch**2,
+        patches=high * wide,
+    )
+    if config.flag("use_swiglu_ffn", False):  # whatever the file says
+        fields["activation"] = "silu"
+    # data2vec's bare model has a norm behind its layers only where it does not average them
+    if traits.get("_averages") and _is_bare(config) and config.flag("use_mean_pooling", True):
+        fields["final_norm"] = False
+    block = replace(block, vectors=vectors + beside + tables)
+    return Model(family="vision", blocks=(block,), **fields)
+
+
+def _patch_biases(config: Config, hidden: int) -> tuple[dict[str, bool], int]:
+    """Biases, as fields of Model, and numbers of a layer in biases that these cannot say."""
+    query, key, value = (config.flag(f"{name}_bias", name != "key") for name in _PROJECTED)
+    if "qkv_bias" in config.honours:
+        query = key = value = config.flag("qkv_bias", True)
+    plain = query and value
+    fields = {
+        "attention_bias": plain,
+        "key_bias": key,
+        "output_bias": config.flag("proj_bias", True),
+    }
+    fields["feed_forward_bias"] = config.flag("mlp_bias", True)
+    return fields, 0 if plain else hidden * (query + key + value)
+
+
+_PROJECTED = ("query", "key", "value")
+
+
+def _patch_positions(
+    config: Config, traits: Mapping[str, Any], heads: int, high: int, wide: int
+) -> tuple[dict[str, Any], int]:
+    """Positions of patches, as fields of Model, and numbers of a layer's own table of distances."""
+    distances = (2 * high - 1) * (2 * wide - 1) + 3
+    own = distances * heads * config.flag("use_relative_position_bias", False)
+    always = "use_absolute_position_embeddings" not in config.honours
+    learned = config.flag("use_absolute_position_embeddings", always)
+    table = high * wide + 1 if learned else 0
+    if config.flag("use_shared_relative_position_bias", False):  # beside the table of positions
+        fields = {"position_kind": "relative-bias", "relative_buckets": distances}
+        return {**fields, "source_positions": table}, own
+    return {"positions": 0 if traits.get("position_kind") == "rotary" else table}, own
+
+
+def _fed_patches(config: Config) -> tuple[Block, bool]:
+    """The block of such an encoder, and whether its feed-forward is gated."""
+    gated = config.flag("use_gated_mlp", config.flag("use_swiglu_ffn", False))
+    if "mlp_ratio" not in config.honours:
+        return _block(config), gated
+    hidden, heads = config.number("hidden_size"), config.number("num_attention_heads")
+    ratio = config.get("mlp_ratio", 4)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < 64:
+        raise config.fail("must be above 0 and below 64", "mlp_ratio", value=ratio)
+    if hidden % heads:
+        problem = f"{heads} heads do not divide a hidden width of {hidden}"
+        raise config.fail(problem, "num_attention_heads")
+    width = int(hidden * ratio)
+    if gated:  # two of three, in steps of 8
+        width = (int(width * 2 / 3) + 7) // 8 * 8
+    number = config.number("num_hidden_layers")
+    return Block(number, hidden, heads, hidden // heads, heads, (width,)), gated
+
+
+def _is_bare(config: Config) -> bool:
+    """Whether a file is of the layers alone: of no class, or of one without a head."""
+    listed = config.entries.get("architectures")
+    return not listed or (isinstance(listed, list) and str(listed[0]).endswith("Model"))
+
+
 def text_tower(config: Config, traits: Mapping[str, Any]) -> Model:
     """The text encoders of CLIP and SigLIP."""
     block = replace(_block(config), causal=bool(traits.get("_causal")))
+    config.expect("projection_size", block.hidden, None)
     fields = _fields(
         traits,
         vocabulary=config.number("vocab_size"),

@@ -22,12 +22,12 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
         return None
     if config.name("experts") not in config.entries and not switched:
         raise config.fail("is missing: a mixture of experts needs their number", "experts")
-    experts = config.number("experts", 0, low=0)
+    experts = _same_everywhere(config, "experts") or config.number("experts", 0, low=0)
     if config.has("experts") and not experts and not _may_be_dense(config):
         raise config.fail("a mixture of experts needs at least 1", "experts", value=0)
     if not experts or (experts == 1 and "expert_layer_period" in config.honours):
         return None  # one expert of a period of layers, as of Jamba, is a plain feed-forward
-    each = config.number("experts_per_token")
+    each = _same_everywhere(config, "experts_per_token") or config.number("experts_per_token")
     if each > experts:
         raise config.fail(
             f"a token takes more experts than there are: {experts}",
@@ -45,6 +45,17 @@ def expert_layers(config: Config, number: int) -> list[dict[str, Any] | None] | 
         fields["expert_hidden"] = narrow
     fields |= _shared(config, width)
     return [fields if sparse else None for sparse in _sparse(config, number)]
+
+
+def _same_everywhere(config: Config, key: str) -> int:
+    """The number that a list has for every layer (Hunyuan); 0 where there is no list."""
+    value = config.get(key)
+    if not isinstance(value, list):
+        return 0
+    alike = [v for v in value if v == value[0] and isinstance(v, int) and v > 0]
+    if not value or len(alike) != len(value) or isinstance(value[0], bool):
+        raise config.fail("is not supported: layers of other numbers of experts", key, value=value)
+    return int(value[0])
 
 
 def _may_be_dense(config: Config) -> bool:

@@ -178,6 +178,39 @@ def _scan_sizes(config: Config, hidden: int, mixer: str) -> dict[str, Any]:
     return sizes | {"scan": config.number("mamba_chunk_size", 256)}
 
 
+def falcon_h1(config: Config, traits: Mapping[str, Any]) -> Model:
+    """Attention and Mamba-2 side by side in every layer, their results added up."""
+    model = decoder(config, traits)
+    biased = config.flag("mamba_proj_bias", False)
+    config.expect("projectors_bias", *((True,) if biased else (False, None)))
+    inner = (
+        config.number("mamba_d_ssm", 0) or config.number("mamba_expand", 2) * model.blocks[0].hidden
+    )
+    heads = config.number("mamba_n_heads", 128)
+    size = inner // heads if config.get("mamba_d_head", "auto") == "auto" else 0
+    size = size or config.number("mamba_d_head")
+    if heads * size != inner:
+        raise config.fail(
+            f"{heads} heads of {size} are not the {inner} inner channels", "mamba_n_heads"
+        )
+    own: dict[str, Any] = {
+        "mixer": "attention+mamba2",
+        "state_heads": heads,
+        "state_head_size": size,
+        "state_size": config.number("mamba_d_state", 256),
+        "state_groups": config.number("mamba_n_groups", 1),
+        "kernel": config.number("mamba_d_conv", 4),
+        "scan": config.number("mamba_chunk_size", 256),
+    }
+    return replace(
+        model,
+        blocks=tuple(replace(b, **own) for b in model.blocks),
+        scan_bias=biased,
+        scan_norm=config.flag("mamba_rms_norm", False),
+        taps_bias=config.flag("mamba_conv_bias", True),
+    )
+
+
 def gemma4(config: Config, traits: Mapping[str, Any]) -> Model:
     """Global layers with wider heads whose keys are their values; experts beside a feed-forward."""
     config.expect("hidden_size_per_layer_input", 0, None)
@@ -228,7 +261,8 @@ def _per_layer(config: Config) -> dict[int, dict[str, Any]] | None:
     if key not in config.entries:
         return None
     number = config.number("num_hidden_layers")
-    places = {str(i): i for i in range(number)}
+    # saved with zeros in front, so that they sort
+    places = {str(i).zfill(wide): i for i in range(number) for wide in range(1, 6)}
     if not isinstance(listed, dict) or not set(map(str, listed)) <= set(places):
         raise config.fail(f"must be a mapping of layers from 0 to {number - 1}", key, value=listed)
     for name, sizes in listed.items():

@@ -59,6 +59,8 @@ _OF_STATE = {
     "mamba": ("in", "x", "dt", "out"),
     "mamba2": ("in", "out"),
     "delta": ("qkv", "z", "b", "a", "out"),
+    "kda": ("q", "k", "v", "b", "f_a", "f_b", "g_a", "g_b", "out"),
+    "lightning": ("qkv", "z", "out"),
 }
 
 #: Part and number of a layer -> expert (-1: all of them) -> names of matrices; "" is all.
@@ -118,7 +120,7 @@ def _covers(names: set[str], needed: set[str]) -> bool:
 def _needed(part: str, block: Block, model: Model) -> set[str]:
     """The matrices of a part of a layer, or of one of its experts."""
     if part == "state":
-        return set(_OF_STATE[block.mixer])
+        return set(_OF_STATE[block.scans])
     if part == "attention" and block.mixer == "latent":
         queries = {"q_a", "q_b"} if block.q_lora_rank else {"q"}
         return {*queries, "kv_a", "kv_b", "o"}

@@ -29,6 +29,10 @@ def mixed(config: Config, layers: list[Block]) -> list[Block]:
         layers = _blocks_of_keys(config, layers)
     if "linear_num_value_heads" in config.honours:
         layers = _delta(config, layers)
+    if "linear_attn_config" in config.honours:
+        layers = _by_channel(config, layers)
+    if "attn_type_list" in config.honours:
+        layers = _lightning(config, layers)
     if "conv_L_cache" in config.honours:
         layers = _short(config, layers)
     return layers
@@ -115,9 +119,14 @@ def _delta(config: Config, layers: list[Block]) -> list[Block]:
     """Gated delta rule in all layers but every fourth (Qwen3-Next)."""
     number = len(layers)
     every = config.number("full_attention_interval", 4)
-    kinds = config.texts("layer_types", ("linear_attention", "full_attention"), number) or [
-        "linear_attention" if (i + 1) % every else "full_attention" for i in range(number)
-    ]
+    kinds = config.texts("layer_types", ("linear_attention", "full_attention"), number)
+    if kinds is None:
+        kinds = [
+            "full_attention" if (i + 1) % every == 0 else "linear_attention" for i in range(number)
+        ]
+        # OLMo, whose files have no interval, attends in one layer at least
+        if number < every and "full_attention_interval" not in config.honours:
+            kinds[-1] = "full_attention"
     sizes: dict[str, Any] = {
         "state_groups": config.number("linear_num_key_heads"),
         "state_size": config.number("linear_key_head_dim"),
@@ -133,14 +142,101 @@ def _delta(config: Config, layers: list[Block]) -> list[Block]:
     ]
 
 
-def _short(config: Config, layers: list[Block]) -> list[Block]:
-    """Short gated convolutions where there is no attention (LFM2)."""
+def _by_channel(config: Config, layers: list[Block]) -> list[Block]:
+    """Delta rules with a decay of every channel (Kimi Linear): layers by their numbers, from 1."""
+    number, key = len(layers), "linear_attn_config"
+    inner = config.inner(key) if config.get(key) is not None else {}
+    for name in set(inner) - set(_LINEAR):
+        raise config.fail(f"{name} is not supported", key, value=inner[name])
+    part = Config(inner, config.file, honours=_LINEAR, prefix=f"{config.prefix}{key}.")
+    kinds = config.texts("layer_types", ("linear_attention", "full_attention"), number)
+    places = [_places(part, name, number) for name in ("full_attn_layers", "kda_layers")]
+    if kinds is None and None not in places:
+        full, linear = places
+        if sorted([*(full or ()), *(linear or ())]) != list(range(number)):
+            raise part.fail(f"and kda_layers do not name {number} layers once", "full_attn_layers")
+        kinds = [
+            "full_attention" if i in (full or ()) else "linear_attention" for i in range(number)
+        ]
+    if kinds is None:
+        kinds = [
+            "full_attention" if i and i % 4 == 0 else "linear_attention" for i in range(number)
+        ]
+    heads = part.number("num_heads", config.number("linear_num_heads", 32))
+    size = part.number("head_dim", config.number("linear_head_dim", 128))
+    kernel = part.number("short_conv_kernel_size", config.number("linear_conv_kernel_dim", 4))
+    own: dict[str, Any] = {"state_groups": heads, "state_size": size, "state_heads": heads}
+    own |= {"state_head_size": size, "kernel": kernel, "scan": 64, "rope_head_size": 0}
+    plain: dict[str, Any] = {
+        "q_lora_rank": 0,
+        "kv_lora_rank": 0,
+        "nope_head_size": 0,
+        "value_head_size": 0,
+    }
+    return [
+        replace(b, mixer="kda", **plain, **own)
+        if kind == "linear_attention"
+        else replace(b, rotates=False)
+        for b, kind in zip(layers, kinds, strict=True)
+    ]
+
+
+#: Keys of `linear_attn_config`.
+_LINEAR = frozenset(
+    {"full_attn_layers", "kda_layers", "head_dim", "num_heads", "short_conv_kernel_size"}
+)
+
+
+def _places(part: Config, key: str, number: int) -> list[int] | None:
+    """Layers that a list names by their numbers from 1, counted from 0; None without a list."""
+    value = part.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(
+        isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= number for v in value
+    ):
+        raise part.fail(f"must be a list of layers from 1 to {number}", key, value=value)
+    return [v - 1 for v in value]
+
+
+def _lightning(config: Config, layers: list[Block]) -> list[Block]:
+    """Lightning attention between layers of attention (MiniMax): in files 0 stands for it."""
     number = len(layers)
-    kinds = config.texts("layer_types", ("conv", "full_attention"), number)
+    words = config.texts("layer_types", ("linear_attention", "full_attention"), number)
+    listed = config.flags("attn_type_list", number)
+    linear = [i % 2 == 1 for i in range(number)]
+    if listed is not None:
+        linear = [not full for full in listed]
+    if words is not None:
+        linear = [word == "linear_attention" for word in words]
+    if listed is not None and words is not None and linear == listed:
+        raise config.fail("says another thing than layer_types", "attn_type_list")
+    chunk = config.number("block_size", 256)
+
+    def own(b: Block) -> dict[str, Any]:
+        sizes: dict[str, Any] = {"state_heads": b.heads, "state_head_size": b.head_size}
+        sizes |= {"state_groups": b.heads, "state_size": b.head_size}
+        return sizes | {"mixer": "lightning", "scan": chunk, "window": 0, "rope_head_size": 0}
+
+    return [replace(b, **own(b)) if on else b for b, on in zip(layers, linear, strict=True)]
+
+
+def short_kinds(config: Config, number: int) -> list[str]:
+    """What each layer of models with short convolutions is: LFM3 has windows, too."""
+    windows = ("sliding_attention",) if "sliding_window" in config.honours else ()
+    kinds = config.texts("layer_types", ("conv", "full_attention", *windows), number)
+    if kinds is None and windows:
+        turns = ("sliding_attention", "conv", "full_attention", "conv")
+        kinds = ["conv" if i == 0 else turns[i % 4] for i in range(number)]
     if kinds is None:
         full = config.places("full_attn_idxs", number) or list(range(number))
         kinds = ["full_attention" if i in full else "conv" for i in range(number)]
-    taps = config.number("conv_L_cache")
+    return kinds
+
+
+def _short(config: Config, layers: list[Block]) -> list[Block]:
+    """Short gated convolutions where there is no attention (LFM2)."""
+    kinds, taps = short_kinds(config, len(layers)), config.number("conv_L_cache")
     return [
         replace(b, mixer="convolution", kernel=taps) if kind == "conv" else b
         for b, kind in zip(layers, kinds, strict=True)

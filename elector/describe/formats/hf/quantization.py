@@ -10,6 +10,7 @@ from elector.base.errors import InputError
 from elector.describe.formats.hf.stored_values import (
     LARGEST,
     WHERE,
+    Stored,
     flag_of,
     group_size,
     whole_number,
@@ -18,9 +19,6 @@ from elector.describe.formats.hf.stored_values import (
 )
 from elector.describe.numbers import formats
 from elector.describe.quantization import MODULES, Quantization
-
-#: What a reader of a method finds: format of the weights, bits of a value, values of a scale.
-Stored = tuple[str, float, int]
 
 #: Words of `hf_quant_config.json` and of `modelopt` -> format of the weights, bits, group.
 _ALGORITHMS: dict[str, Stored] = {
@@ -395,12 +393,15 @@ def _compressed(entries: Mapping[str, Any], file: object) -> Stored:
         weights = group.get("weights") if isinstance(group, dict) else None
         if not isinstance(weights, dict):
             raise wrong(f"config_groups.{name}", weights, "names no weights", file)
-        stored.append(_of_group(weights, f"config_groups.{name}.weights", file))
+        stored.append(of_group(weights, f"config_groups.{name}.weights", file))
     return stored[0] if len(set(stored)) == 1 else _ALGORITHMS["MIXED_PRECISION"]
 
 
-def _of_group(weights: Mapping[str, Any], where: str, file: object) -> Stored:
-    """One group of compressed-tensors."""
+def of_group(weights: Mapping[str, Any], where: str, file: object) -> Stored:
+    """What one group of compressed-tensors stores.
+
+    weights : its numbers. where : the key of them.
+    """
     kind = weights.get("type", "int")
     if kind not in ("int", "float"):
         raise wrong(f"{where}.type", kind, "unknown numbers", file, ["int", "float"])

@@ -13,13 +13,15 @@ from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.listed_modules import wholly_listed
-from elector.describe.formats.hf.quantization import beside, quantization, unread
+from elector.describe.formats.hf.quantization import beside, of_group, quantization, unread
+from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
     LAYOUTS,
     Kind,
     Parts,
+    class_sizes,
     kinds,
     labels_of,
     neutral,
@@ -27,13 +29,25 @@ from elector.describe.formats.hf.types import (
     refused,
 )
 from elector.describe.model import Model
+from elector.describe.quantization import Quantization
 
 #: Keys of the parts of such a model that are left out, and what a note calls them.
 _TOWERS = {
     "vision_config": "images",
     "audio_config": "sound",
     "high_res_vision_config": "large images",
+    "encoder_config": "sound",
+    "acoustic_tokenizer_encoder_config": "sound",
+    "semantic_tokenizer_encoder_config": "the sense of sound",
+    "projector_config": "what sound hands over",
+    "qformer_config": "questions to images",
+    "vq_config": "drawing images",
+    "talker_config": "speech",
+    "token2wav_config": "waves of speech",
+    "code2wav_config": "waves of speech",
 }
+#: Models that think and talk -> the part that generates text.
+_THINKERS = {"qwen2_5_omni": "thinker_config", "qwen3_omni_moe": "thinker_config"}
 #: Keys that say how weights are stored, the one of today first.
 _FORMATS = ("quantization_config", "compression_config")
 #: Layers that predict further tokens.
@@ -126,6 +140,8 @@ def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _read(entries: Mapping[str, Any], file: object) -> Model:
     kind = entries.get("model_type")
+    if isinstance(kind, str) and kind in _THINKERS:
+        return _thinking(entries, _THINKERS[kind], file)
     if isinstance(kind, str) and kind in parts():
         whole = parts()[kind]
         if isinstance(entries.get("text_config"), dict):
@@ -137,11 +153,35 @@ def _read(entries: Mapping[str, Any], file: object) -> Model:
     return _with_head(model, row, entries, file)
 
 
+def _thinking(entries: Mapping[str, Any], key: str, file: object) -> Model:
+    """A model that thinks, under `key`, and talks: the first alone."""
+    inner = entries.get(key)
+    if not isinstance(inner, dict):
+        problem = "is missing" if inner is None else "must be a mapping"
+        raise InputError(problem, file=file, field=key, value=inner)
+    rest = {name: value for name, value in entries.items() if name not in (key, *_TOWERS)}
+    _refuse_unread(rest, {"enable_audio_output", "enable_talker"}, file, "", "such a model")
+    own = {"model_type": f"{entries['model_type']}_thinker"} | dict(inner)
+    own.pop("architectures", None)
+    model = _read(own, file)
+    return replace(model, notes=(*model.notes, *_left_out(entries)))
+
+
+def _left_out(entries: Mapping[str, Any]) -> list[str]:
+    """What is said of the parts that are not counted."""
+    return [
+        f"the part for {what} ({key}) is left out: only the text model is counted"
+        for key, what in _TOWERS.items()
+        if isinstance(entries.get(key), dict)
+    ]
+
+
 def _nested(whole: Parts, entries: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration that has the keys of its text model beside those of the whole."""
-    own = {"model_type", "architectures", "tie_word_embeddings", *_TOWERS, *_FORMATS, *whole.also}
+    own = {"model_type", "architectures", *_TOWERS, *_FORMATS, *whole.also}
     inner = {key: value for key, value in entries.items() if key not in own}
-    return {key: entries[key] for key in own if key in entries} | {"text_config": inner}
+    outer = own | {"tie_word_embeddings"}
+    return {key: entries[key] for key in outer if key in entries} | {"text_config": inner}
 
 
 def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
@@ -154,17 +194,29 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
             raise InputError("must be true or false", file=file, field=tie, value=part[tie])
     inner[tie] = whole.tied(entries.get(tie), inner.get(tie))
     kind = _kind(inner, file, "text_config.")
-    model = _of_kind(kind, inner, file, "text_config.")
+    silent = _silent_sizes(str(entries["model_type"]), kind, inner)
+    model = _of_kind(kind, {**silent, **inner}, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
     _refuse_unread(outer, {tie, *whole.also}, file, "", str(entries["model_type"]))
     own = replace(kind, classes=whole.classes, heads="conditional")
     model = _with_head(model, own, entries, file)
-    notes = [
-        f"the part for {what} ({key}) is left out: only the text model is counted"
-        for key, what in _TOWERS.items()
-        if isinstance(entries.get(key), dict)
-    ]
+    notes = _left_out(entries)
+    if silent:
+        said = ", ".join(f"{key} {value}" for key, value in silent.items())
+        notes.append(f"text_config does not say all sizes: those of its class are taken ({said})")
     return replace(model, notes=(*model.notes, *notes))
+
+
+def _silent_sizes(whole: str, kind: Kind, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes that the text model of a whole has by its class alone: own name -> number."""
+    groups = [own.split("|") for own in kind.names.values()]
+    return {
+        key: value
+        for key, value in class_sizes().get(whole, {}).items()
+        if not any(
+            name in entries for name in (key, *(n for own in groups if key in own for n in own))
+        )
+    }
 
 
 def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
@@ -335,6 +387,8 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         if not isinstance(stored, dict):
             raise InputError("must be a mapping", file=file, field="quantization_config")
         formats, entries = quantization(stored, file), stored
+        if formats.method == "compressed-tensors":
+            formats = _told_apart(formats, stored, model, file)
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))
@@ -346,9 +400,21 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
     if formats is None:
         return model
     # formats of parts are read from a list of modules, which may not have all of a part
-    if formats.parts and not wholly_listed(entries["quantized_layers"], model):
+    listed = entries.get("quantized_layers")
+    if formats.parts and listed and not wholly_listed(listed, model):
         formats = formats.in_several()
     return replace(model, quantization=formats)
+
+
+def _told_apart(
+    formats: Quantization, stored: Mapping[str, Any], model: Model, file: object
+) -> Quantization:
+    """Groups of compressed-tensors, each part of the model in the format of its own."""
+    parts = by_targets(stored, of_group, model, file)
+    own = told_apart(formats, parts) if parts else None
+    if own is None and names_parts(stored):
+        return formats.in_several()
+    return own or formats
 
 
 def _beside(file: object) -> Path | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from elector.base.errors import InputError
 
+#: What a reader of a method finds: format of the weights, bits of a value, values of a scale.
+Stored = tuple[str, float, int]
 WHERE = "quantization_config"
 LARGEST = 1 << 20
 

@@ -10,9 +10,26 @@ from typing import Any
 
 from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.formats.hf.config import Config
-from elector.describe.formats.hf.decoders import decoder, falcon, lfm2, mimo_v2, mpt
-from elector.describe.formats.hf.encoders import bert, rotary_encoder, seq2seq, t5, text_tower, vit
+from elector.describe.formats.hf.decoders import (
+    cohere2_moe,
+    decoder,
+    falcon,
+    lfm2,
+    lfm3,
+    mimo_v2,
+    mpt,
+)
+from elector.describe.formats.hf.encoders import (
+    bert,
+    rotary_encoder,
+    scaled_vit,
+    seq2seq,
+    t5,
+    text_tower,
+    vit,
+)
 from elector.describe.formats.hf.hybrids import (
+    falcon_h1,
     gemma4,
     mamba,
     nemotron_h,
@@ -28,10 +45,13 @@ LAYOUTS: dict[str, Layout] = {
     "falcon": falcon,
     "mpt": mpt,
     "lfm2": lfm2,
+    "lfm3": lfm3,
+    "cohere2_moe": cohere2_moe,
     "mimo_v2": mimo_v2,
     "nemotron_h": nemotron_h,
     "mamba": mamba,
     "scan_decoder": scan_decoder,
+    "falcon_h1": falcon_h1,
     "gemma4": gemma4,
     "nemotron_nas": nemotron_nas,
     "bert": bert,
@@ -39,6 +59,7 @@ LAYOUTS: dict[str, Layout] = {
     "seq2seq": seq2seq,
     "t5": t5,
     "vit": vit,
+    "scaled_vit": scaled_vit,
     "text_tower": text_tower,
 }
 _LANGUAGE = {
@@ -83,7 +104,10 @@ HEADS: dict[str, dict[str, str]] = {
     },
     "vision": {"Model": "pooler", "ForImageClassification": "classifier"},
     "vision-bare": {"Model": "none", "ForImageClassification": "classifier"},
+    # DINO's classes of images read two tokens side by side, which is not described
+    "vision-model": {"Model": "none"},
     "text": {"TextModel": "none"},
+    "text-pooled": {"TextModel": "pooler"},
 }
 #: Labels that a class has whatever the file says.
 LABELS = {"ForMultipleChoice": 1, "ForNextSentencePrediction": 2}
@@ -161,7 +185,8 @@ class Parts:
 
     classes : how the names of its classes begin. text : type of the part that generates, where
     the file does not say it. ties : whether head and embedding are one where the file is silent.
-    rule : whose word on that counts: outer | inner | either. flat : whether files may have the
+    rule : whose word on that counts: outer | inner | either | never (whatever they say, there are
+    two). flat : whether files may have the
     keys of the text model beside those of the whole. also : keys of the parts that are left out.
     """
 
@@ -177,10 +202,12 @@ class Parts:
 
         outer, inner : what the whole and its text model say; None: nothing.
         """
+        if self.rule == "never":
+            return False
+        outer, inner = (self.ties if said is None else said for said in (outer, inner))
         if self.rule == "either":
-            return bool(outer) or bool(inner)
-        said = outer if self.rule == "outer" else inner
-        return self.ties if said is None else said
+            return outer or inner
+        return outer if self.rule == "outer" else inner
 
 
 @functools.cache
@@ -192,6 +219,15 @@ def parts() -> dict[str, Parts]:
         ties, also = row["ties"] == "true", frozenset(row["also"].split())
         rows[row["model_type"]] = Parts(row["classes"], row["text"], ties, rule, bool(flat), also)
     return rows
+
+
+@functools.cache
+def class_sizes() -> dict[str, dict[str, Any]]:
+    """Type of a whole -> sizes its text model has where a file is silent (data/class_sizes.csv).
+
+    Files of models of several parts say of their text model what differs from these.
+    """
+    return {row["model_type"]: _values(row["sizes"]) for row in read_rows(DATA / "class_sizes.csv")}
 
 
 def _text(value: object) -> str:
