@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.cost.chain import Scheduled, chain, groups
+from elector.cost.chain import Scheduled, chain, led
 from elector.machines.contract import Activity, Stream, one_of, sum_rows
 from elector.operations.rows import Operations
 
@@ -77,7 +77,7 @@ class Stage:
         self.designs, self.chained, self.inside = designs, chained, inside[:, None]
         self.attention = chained[attention]
         self.rest, self.once = chained[~attention & inside], chained[~attention & ~inside]
-        self.led = [groups(ops.rows, list(x)) for x in (self.rest, self.once, self.attention)]
+        self.led = [led(ops, list(x)) for x in (self.rest, self.once, self.attention)]
 
         def loads(some: Array) -> dict[str, Array]:
             return {name: activity.load(name, some) for name in activity.busy}
@@ -300,7 +300,8 @@ class Stage:
         busy = own.busy.get(name)
         if busy is not None:
             return self.designs.sum(busy if apart is None else np.where(apart, 0.0, busy))
-        if apart is None or not apart.any():
+        # Sums over rows are of a unit whose own heads never stand side by side.
+        if apart is None or not apart.any() or self.designs.summed(name):
             return self.attended[name] / n
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n

@@ -343,6 +343,14 @@ def test_what_tensor_cores_were_timed_at_says_nothing_of_the_lanes(fmt: str) -> 
     assert len(results) == len(traces) == 1
 
 
+def test_tensor_cores_of_a_family_take_tf32_as_sixteen_bits() -> None:
+    """The same cores at another rate: a constant of one alone would make the other faster."""
+    known = gpu_kernels.measured_tiles()
+    for family in FAMILIES:
+        own = [known.get((family, fmt)) for fmt in ("tf32", "bf16", "fp16")]
+        assert own[0] == own[1] == own[2], family
+
+
 def test_sixteen_bits_on_tensor_cores_lose_nothing_beside_the_lanes() -> None:
     """Where lanes are the faster ones they multiply with the constants of tensor cores: those of
     16 bits must not be worse. The rate inside flash attention is tensor cores' alone."""
