@@ -62,14 +62,15 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
             key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
             # The first operation that takes it pays, in each pair the first that there is.
             before = sent.get(key, np.zeros(move.count.shape))
-            count = np.maximum(move.count - before, 0.0)
+            # Where there is nothing to carry, no message waits for the link either.
+            count = np.where(move.size > 0, np.maximum(move.count - before, 0.0), 0.0)
             for i in places.setdefault(key, []):
                 if _again(ops.rows[r], move.operand) and _pass(ops, r) > _pass(ops, moves[i].row):
                     stays = np.minimum(moves[i].count, move.count)
                     known = moves[i].kept
                     stays = stays if known is None else np.maximum(known, stays)
                     moves[i] = replace(moves[i], kept=stays)
-            if (move.size * count > 0).any():
+            if (count > 0).any():
                 sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
                 places[key].append(len(moves))
                 moves.append(replace(move, count=count))
