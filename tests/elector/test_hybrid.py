@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import random_hybrids
 from builders import columns, inside
 
 import elector
@@ -82,28 +80,6 @@ def test_one_working_unit_is_that_unit_but_for_what_the_idle_one_leaks(tmp_path:
     assert result["energy_j"] > alone["energy_j"]  # type: ignore[operator]
     idle = result["energy_by_part_j"]["leakage"] - alone["energy_by_part_j"]["leakage"]  # type: ignore[index]
     assert result["energy_j"] - alone["energy_j"] == pytest.approx(idle)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    "pair", [*itertools.combinations(sorted(random_hybrids.UNITS), 2)], ids=str
-)
-@pytest.mark.parametrize("workload", [{}, {"mode": "training"}])
-def test_any_two_machines_make_a_hybrid(
-    pair: tuple[str, str], workload: dict[str, str], tmp_path: Path
-) -> None:
-    """Also two that report different things; what is asked for of it changes no figure."""
-    path = tmp_path / "two.yaml"
-    units = "".join(f"  {name}: {random_hybrids.UNITS[name]}\n" for name in pair)
-    link = f"links:\n  - {{between: [{', '.join(pair)}], bandwidth: 100 GB/s}}\n"
-    for kinds in (["attention", "softmax"], ["linear"], ["norm", "elementwise"]):
-        rules = f"assignment:\n  - {{match: {{kind: {kinds}}}, unit: {pair[1]}}}\n"
-        path.write_text(f"units:\n{units}{link}{rules}  - {{unit: {pair[0]}}}\n")
-        settings = {f"workload.{key}": value for key, value in workload.items()}
-        plain = elector.simulate("bert-tiny", str(path), settings=settings)
-        shown = elector.simulate("bert-tiny", str(path), settings=settings, operations=True)
-        assert plain["feasible"]
-        for name in ("latency_s", "energy_j"):
-            assert plain[name] == pytest.approx(shown[name], rel=1e-12)
 
 
 @pytest.mark.parametrize(
