@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,3 +79,32 @@ def test_more_work_on_any_hybrid_takes_longer(seed: int, tmp_path: Path) -> None
         rows: dict[str, list[object]] = {name: [value] * 8 for name, value in fixed.items()}
         seconds = evaluate(columns(8, rows | {key: values}), 8).scalar("latency_s")
         assert (np.diff(seconds) > -1e-9 * seconds[1:]).all(), key
+
+
+@pytest.mark.parametrize(
+    ("trainable", "crossing"),
+    [
+        ("all", 4 * 128 * 128 + 2 * 128 * 512),
+        # Frozen weights lie on both units; only the factors of queries and values change.
+        ("lora:8", 4 * 8 * 128),
+    ],
+)
+def test_what_is_computed_again_elsewhere_needs_the_weights_of_this_step(
+    trainable: str, crossing: int, tmp_path: Path
+) -> None:
+    """Once: the gradients behind it find them there."""
+    units = "".join(f"  {name}: {random_hybrids.UNITS[name]}\n" for name in ("array", "tpu"))
+    link = "links:\n  - {between: [array, tpu], bandwidth: 1 GB/s}\nassignment:\n"
+    rules = "  - {match: {phase: [recompute, backward]}, unit: tpu}\n  - {unit: array}\n"
+    path = tmp_path / "two.yaml"
+    path.write_text(f"units:\n{units}{link}{rules}", encoding="utf-8")
+    settings = {"workload.mode": "training", "workload.activations": "recompute"}
+    settings |= {"workload.trainable": trainable}
+    shown = elector.simulate("bert-tiny", str(path), settings=settings, operations=True)
+    rows: list[Any] = shown["operations"]  # type: ignore[assignment]
+    moved = sum(
+        row["count"] * row["m"]
+        for row in rows
+        if row["layer"] == "layers" and row["name"].endswith("second operand from array")
+    )
+    assert moved == 2 * 2 * crossing  # two layers, 16 bits
