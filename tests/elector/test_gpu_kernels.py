@@ -333,6 +333,7 @@ def test_what_tensor_cores_were_timed_at_says_nothing_of_the_lanes(fmt: str) -> 
         f"accelerator.{fmt}_rate": 20e12,
         "accelerator.clock": "1 MHz",
         "workload.attention": "flash",
+        "workload.implementation": "eager",
         "workload.batch": 8,
     }
     results, traces = set(), set()
