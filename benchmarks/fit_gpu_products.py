@@ -39,7 +39,7 @@ FAMILIES = {
 }
 #: The same for flash attention; Ampere has the products of all GPUs.
 FLASH = {"ampere": ("a100_sxm",), **FAMILIES}
-FORMATS = {"bfloat16": ("bf16", "fp16"), "fp8": ("fp8",), "nvfp4": ("nvfp4", "mxfp4")}
+FORMATS = {"bfloat16": ("bf16", "fp16", "tf32"), "fp8": ("fp8",), "nvfp4": ("nvfp4", "mxfp4")}
 BOUNDS = {
     "tensor_share": (0.3, 1.0),
     "operand_share": (0.001, 0.5),
@@ -143,6 +143,8 @@ def write(fitted: dict[Key, Values]) -> None:
                 f"fitted by benchmarks/fit_gpu_products.py on products{which} timed by vLLM 0.24 "
                 "(aiconfigurator-core 0.12.0)"
             )
+            if "tf32" in formats:
+                source += "; tf32 as 16 bits: the same cores (assumed)"
             cells = [f"{values[n]:.4g}" if n in values else "" for n in kernels.TILES_OF]
             writer.writerow([family, "|".join(formats), *cells, "derived", source])
 

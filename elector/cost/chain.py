@@ -8,7 +8,15 @@ import numpy as np
 
 from elector.base.segments import Fold
 from elector.base.table import columns
-from elector.machines.contract import Activity, Count, Stream, Streams, streams_of, sum_rows
+from elector.machines.contract import (
+    Activity,
+    Count,
+    Stream,
+    Streams,
+    streams_of,
+    sum_rows,
+    total,
+)
 from elector.operations.rows import PARAMETERS, Operations, Row
 
 Array = np.ndarray
@@ -102,25 +110,99 @@ class Scheduled:
         return values[rows[:, None], self.columns]
 
 
-def groups(rows: tuple[Row, ...], subset: list[int]) -> list[tuple[int, list[int]]]:
-    """Each row with the streamed rows that follow it.
+@dataclass(frozen=True, eq=False, repr=False)
+class Behind:
+    """A streamed row and what it may run behind.
+
+    row : its place. above : places of rows above it, from the nearest to the last that may lead it;
+    of these a design's nearest decides. always : whether that is one row in all designs.
+    """
+
+    row: int
+    above: tuple[int, ...]
+    always: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Led:
+    """Rows of a stage one after another, and streamed ones behind their products.
+
+    rows : (N,) places of the rows that stand by themselves in some design. behind : streamed rows
+    in their order.
+    """
+
+    rows: Array
+    behind: tuple[Behind, ...]
+
+
+def led(ops: Operations, subset: list[int]) -> Led:
+    """Which rows of a stage stand by themselves, and which run behind a product.
+
+    A streamed row runs behind the nearest row above it, other streamed rows apart, if that is a
+    product of the same place. Only rows that a design has count: what others beside it have in
+    between (a product, a transfer between two units) does not part them.
 
     subset : places of rows, in their order.
     """
-    led: list[tuple[int, list[int]]] = []
-    for i in subset:
-        leader = rows[led[-1][0]] if led else None
-        follows = leader is not None and leader.matmul and leader.place == rows[i].place
-        if rows[i].streamed and follows:
-            led[-1][1].append(i)
-        else:
-            led.append((i, []))
-    return led
+    rows, patterns = ops.rows, _Patterns(ops)
+    alone: list[int] = []
+    behind: list[Behind] = []
+    products: set[object] = set()  # places that have one
+    for r in subset:
+        above: list[int] = []
+        if rows[r].streamed and rows[r].place in products:
+            above = _above(rows, patterns, alone, r)
+        always = len(above) == 1 and patterns.covers(above[0], r)
+        if above:
+            behind.append(Behind(r, tuple(above), always))
+        if not always:
+            alone.append(r)
+        if rows[r].matmul:
+            products.add(rows[r].place)
+    return Led(np.array(alone, dtype=np.intp), tuple(behind))
+
+
+def _above(rows: tuple[Row, ...], patterns: _Patterns, alone: list[int], r: int) -> list[int]:
+    """Rows above a streamed one, from the nearest to the last product that may lead it."""
+    above: list[int] = []
+    for q in reversed(alone):
+        if rows[q].streamed and rows[q].place == rows[r].place:
+            continue
+        above.append(q)
+        if patterns.covers(q, r):
+            break
+    while above and not _leads(rows, above[-1], r):
+        above.pop()
+    return above
+
+
+def _leads(rows: tuple[Row, ...], q: int, r: int) -> bool:
+    """Whether a streamed row runs behind another one above it if nothing is between them."""
+    return rows[q].matmul and rows[q].place == rows[r].place
+
+
+class _Patterns:
+    """Which workloads have which rows."""
+
+    def __init__(self, ops: Operations) -> None:
+        packed = np.packbits(ops.count > 0, axis=1)
+        self.of = [row.tobytes() for row in packed]
+        self.known: dict[tuple[bytes, bytes], bool] = {}
+
+    def covers(self, q: int, r: int) -> bool:
+        """Whether all workloads that have row `r` have row `q`."""
+        key = self.of[q], self.of[r]
+        if key[0] == key[1]:
+            return True
+        if key not in self.known:
+            one, other = (np.frombuffer(x, dtype=np.uint8) for x in key)
+            self.known[key] = not (other & ~one).any()
+        return self.known[key]
 
 
 def chain(
     designs: Scheduled,
-    led: list[tuple[int, list[int]]],
+    led: Led,
     stream: Stream,
     place: Array,
     weight: Array | None = None,
@@ -130,91 +212,94 @@ def chain(
     Streamed rows run behind their producer: the last product before them that a design has.
     Weights are fetched ahead while other work runs, in each run as far as there is room.
 
-    led : as `groups` has them. stream : what the rows take; place (R,) : where each stands in it.
-    weight : (R, P) of all rows, lowered where they are hidden, in place.
+    stream : what the rows take; place (R,) : where each stands in it. weight : (R, P) of all rows,
+    lowered where they are hidden, in place.
     """
-    leaders = np.array([leader for leader, _ in led], dtype=np.intp)
-    followed, missing = _followed(designs, led, stream, place)
+    leaders, stands = led.rows, dict(zip(led.rows.tolist(), range(led.rows.size), strict=True))
+    followed, alone = _followed(designs, led, stream, place)
     if weight is not None and weight.size:
-        _lower(weight, stream.alone[place[leaders]], followed)
+        _lower(weight, stream.alone[place], followed)
 
     def behind(values: Array, some: Array) -> Array:
         """(n, P) seconds of some of the leaders and of the streamed rows behind them."""
-        seconds = values[place[leaders[some]]]
-        for i, at in enumerate(some):
-            if at in followed:
-                own, _, fuse = followed[at]
+        seconds = values[place[some]]
+        for i, row in enumerate(some.tolist()):
+            if row in followed:
+                own, _, fuse = followed[row]
                 seconds[i] += own - np.minimum(seconds[i], own) * fuse
+            elif row in alone:
+                seconds[i] = np.where(alone[row], seconds[i], 0.0)
         return seconds
 
-    every = np.arange(leaders.size)
-    whole = behind(stream.alone, every)
+    whole = behind(stream.alone, leaders)
     fetched, room = _fetched(designs, leaders)
     if fetched.size:
-        spare = room * columns(designs.ops.count[leaders[fetched]], designs.pair)
+        spare = room * columns(designs.ops.count[fetched], designs.pair)
         least = behind(stream.ahead, fetched)
-        whole[fetched] = np.maximum(least, whole[fetched] - spare)
+        at = [stands[row] for row in fetched.tolist()]
+        whole[at] = np.maximum(least, whole[at] - spare)
     if stream.turned is not None:
-        whole = np.minimum(whole, behind(stream.turned, every))
-    return np.concatenate([whole, *(seconds[None] for seconds in missing)]) if missing else whole
+        whole = np.minimum(whole, behind(stream.turned, leaders))
+    return whole
 
 
 _Followed = tuple[Array, list[tuple[int, Array]], Array]
 
 
 def _followed(
-    designs: Scheduled, led: list[tuple[int, list[int]]], stream: Stream, place: Array
-) -> tuple[dict[int, _Followed], list[Array]]:
-    """Of leaders, by place: (P,) seconds of the streamed rows behind them, which rows those are
-    and where, and (P,) bool, whether they run at once; and (P,) seconds of rows whose leader is
-    missing."""
-    ops, pair = designs.ops, designs.pair
-    followed: dict[int, _Followed] = {}
-    missing: list[Array] = []
-    late: list[tuple[int, Array]] = []  # streamed rows, and where their product is missing
-    waits: Array | float = 0.0  # their seconds there
-    for i in range(len(led) - 1, -1, -1):
-        leader, own = led[i]
-        rows = [(r, _EVERYWHERE) for r in own] + late
-        if not rows:
+    designs: Scheduled, led: Led, stream: Stream, place: Array
+) -> tuple[dict[int, _Followed], dict[int, Array]]:
+    """Of products: (P,) seconds of the streamed rows behind them, which rows those are and where,
+    and (P,) bool, whether they run at once; and of streamed rows that follow none everywhere:
+    (P,) bool, where they stand by themselves."""
+    rows, count = designs.ops.rows, designs.ops.count
+    follow: dict[int, list[tuple[int, Array]]] = {}
+    alone: dict[int, Array] = {}
+    for each in led.behind:
+        if each.always:
+            follow.setdefault(each.above[0], []).append((each.row, _EVERYWHERE))
             continue
-        seconds = (sum_rows(stream.alone[place[own]]) if own else np.zeros(pair.size)) + waits
-        there = ops.count[leader][pair] > 0
-        late, waits = [], 0.0
-        # Of all workloads, so that some of the designs have the same rows as all of them.
-        if not (ops.count[leader] > 0).all():
-            above = ops.rows[led[i - 1][0]] if i else None
-            waits = np.where(there, 0.0, seconds)
-            if above is not None and above.matmul and above.place == ops.rows[leader].place:
-                late = [(r, where & ~there) for r, where in rows]
-            else:
-                missing.append(waits)
-                waits = 0.0
-            seconds = np.where(there, seconds, 0.0)
-        followed[i] = seconds, rows, _fuse(designs, leader, rows)
-    return followed, missing
+        left = alone[each.row] = np.ones(designs.pair.size, dtype=bool)
+        for q in each.above:
+            there = count[q][designs.pair] > 0
+            here, left = left & there, left & ~there
+            if _leads(rows, q, each.row):
+                follow.setdefault(q, []).append((each.row, here))
+                alone[each.row] = alone[each.row] & ~here
+    followed = {
+        leader: (_behind(own, stream, place), own, _fuse(designs, leader, own))
+        for leader, own in follow.items()
+    }
+    return followed, alone
+
+
+def _behind(own: list[tuple[int, Array]], stream: Stream, place: Array) -> Array:
+    """(P,) seconds of streamed rows one after another, each where it follows."""
+    if all(where is _EVERYWHERE for _, where in own):
+        return sum_rows(stream.alone[place[[row for row, _ in own]]])
+    return total([np.where(where, stream.alone[place[row]], 0.0) for row, where in own])
 
 
 def _lower(weight: Array, alone: Array, followed: dict[int, _Followed]) -> None:
-    """Lowers the weight of rows where they are hidden, in place; alone (N, P) : of leaders."""
-    for i, (behind, rows, fuse) in followed.items():
-        shown = 1.0 - np.minimum(alone[i], behind) * fuse / np.maximum(behind, 1e-300)
+    """Lowers the weight of rows where they are hidden, in place; alone (R, P) : of all rows."""
+    for leader, (behind, rows, fuse) in followed.items():
+        shown = 1.0 - np.minimum(alone[leader], behind) * fuse / np.maximum(behind, 1e-300)
         for row, where in rows:
             weight[row] *= shown if where is _EVERYWHERE else np.where(where, shown, 1.0)
 
 
 def _fetched(designs: Scheduled, leaders: Array) -> tuple[Array, Array]:
-    """(n,) which leaders have parameters that may be fetched ahead, and (n, P) seconds of room."""
+    """(n,) leaders that have parameters that may be fetched ahead, and (n, P) seconds of room."""
     rooms: dict[int, Array | None] = {}  # of units
     fetched, room = [], []
-    for i, leader in enumerate(leaders):
+    for leader in leaders:
         row, unit = designs.ops.rows[leader], id(designs.activity.of(leader))
         if row.matmul and row.b in PARAMETERS:
             if unit not in rooms:
                 rooms[unit] = designs.room(leader)
             own = rooms[unit]
             if own is not None:
-                fetched.append(i)
+                fetched.append(leader)
                 room.append(own)
     return np.array(fetched, dtype=np.intp), np.array(room)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.cost.chain import Scheduled, chain, groups
+from elector.cost.chain import Scheduled, chain, led
 from elector.machines.contract import Activity, Stream, one_of, sum_rows
 from elector.operations.rows import Operations
 
@@ -77,7 +77,7 @@ class Stage:
         self.attention = chained[attention]
         self.rest, self.once = chained[~attention & inside], chained[~attention & ~inside]
         self.led = [
-            ops.once(("led", x.tobytes()), functools.partial(groups, ops.rows, list(x)))
+            ops.once(("led", x.tobytes()), functools.partial(led, ops, list(x)))
             for x in (self.rest, self.once, self.attention)
         ]
 
@@ -305,7 +305,8 @@ class Stage:
         busy = own.busy.get(name)
         if busy is not None:
             return self.designs.sum(busy if apart is None else np.where(apart, 0.0, busy))
-        if apart is None or not apart.any():
+        # Sums over rows are of a unit whose own heads never stand side by side.
+        if apart is None or not apart.any() or self.designs.summed(name):
             return self.attended[name] / n
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n

@@ -31,7 +31,7 @@ from elector.cost.schedule import STAGES
 from elector.describe.workload import PROMPTS
 from elector.evaluation.path import Chunk, inspect, members
 from elector.events.engine import EventEngine, Job, Span, Weights
-from elector.hybrid.assign import TRANSFER
+from elector.hybrid.assign import TRANSFER, carries_weights
 from elector.machines import MACHINES
 from elector.machines.contract import Hybrid
 from elector.machines.pieces import PIECES, Case, EventModel, LayerRun, RowWork
@@ -104,6 +104,7 @@ class _Writer:
         self.last: dict[int, int] = {}
         self.kernels: dict[str, list[int]] = {}
         self.weights: dict[tuple[int, int, int], Weights] = {}
+        self.sent: dict[tuple[int, int, int], int] = {}  # weights on a link: their job
 
     def write(self, phases: tuple[str, ...], streams: int) -> list[Job]:
         """Jobs of the rows of these phases, the batch being split into so many streams."""
@@ -292,31 +293,40 @@ class _Writer:
         job.waits.append(self._add(launch))
 
     def _transfer(self, run: LayerRun) -> int:
-        """A transfer takes its link for its bytes, and arrives a latency later."""
+        """A transfer takes its link for its bytes, and arrives a latency later.
+
+        Weights cross once: sequences behind the first wait for its transfer.
+        """
         name, units, i = self.chunk.owner[run.row], self.chunk.units, self.i
         link = name.removeprefix("link ")
         rate, wait = (
             float(units.number(f"links.{link}.{key}")[0]) for key in ("bandwidth", "latency")
         )
         ops = self.chunk.ops
-        seconds = float(ops.m[run.row, i]) * run.times / run.streams / rate
+        shared = carries_weights(ops, run.row)
+        sent = self.sent.get((run.turn, run.layer, run.row)) if shared else None
+        seconds = float(ops.m[run.row, i]) * run.times / (1 if shared else run.streams) / rate
         memory = f"{next(iter(self.units))}memory"
-        return self._add(
-            Job(
-                run.row,
-                run.layer,
-                run.stream,
-                name,
-                [seconds],
-                0.0,
-                0.0,
-                wait * run.times,
-                None,
-                ops.rows[run.row].off_chain,
-                memory,
-                turn=run.turn,
-            )
+        job = Job(
+            run.row,
+            run.layer,
+            run.stream,
+            name,
+            [0.0 if sent is not None else seconds],
+            0.0,
+            0.0,
+            0.0 if sent is not None else wait * run.times,
+            None,
+            ops.rows[run.row].off_chain,
+            memory,
+            turn=run.turn,
         )
+        if sent is not None:
+            job.waits.append(sent)
+        place = self._add(job)
+        if shared:
+            self.sent.setdefault((run.turn, run.layer, run.row), place)
+        return place
 
     def _add(self, job: Job) -> int:
         self.pieces += job.pieces

@@ -50,12 +50,26 @@ class Assigned:
     link: Array
     moved: Array
 
+    @functools.cached_property
+    def shared(self) -> Array:
+        """(R,) bool, transfers of weights: all sequences wait for one message."""
+        rows = range(self.link.size)
+        return np.array([self.link[r] >= 0 and carries_weights(self.ops, r) for r in rows])
+
     def named(self, hybrid: Hybrid) -> tuple[str, ...]:
         """(R,) names of what runs each row: a unit, or `link` and its name."""
         return tuple(
             hybrid.members[u].name if u >= 0 else f"link {hybrid.links[k].name}"
             for u, k in zip(self.owner, self.link, strict=True)
         )
+
+
+def carries_weights(ops: Operations, row: int) -> bool:
+    """Whether a row that is a transfer carries parameters, not what is made of a sequence.
+
+    row : its place.
+    """
+    return isinstance(ops.graph.operand(row, "a"), RoleWeights)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

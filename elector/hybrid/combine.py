@@ -258,21 +258,30 @@ def _waiting(activity: Activity, several: Array) -> Activity:
 class _LinkStreams(Streams):
     """What one of n streams takes of a link: its share of the bytes, and every latency anew.
 
-    carried, waits : (R, D) seconds.
+    Weights cross once for all streams, and none begins with a share of them.
+
+    carried, waits : (R, D) seconds. shared : (R,) bool, rows that carry weights.
     """
 
     name: str
     carried: Array
     waits: Array
+    shared: Array
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        seconds = self.carried[rows] / n + self.waits[rows]
-        return Stream(seconds, seconds, None, {self.name: seconds})
+        carried, waits, shared = self.carried[rows], self.waits[rows], self.shared[rows]
+        seconds = carried / n + waits
+        if not shared.any():
+            return Stream(seconds, seconds, None, {self.name: seconds})
+        once = np.where(shared[:, None], carried + waits, seconds)
+        busy = np.where(shared[:, None], once / n, seconds)
+        return Stream(once, once, None, {self.name: busy})
 
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs."""
-        return _LinkStreams(self.name, self.carried[:, columns], self.waits[:, columns])
+        carried, waits = self.carried[:, columns], self.waits[:, columns]
+        return _LinkStreams(self.name, carried, waits, self.shared)
 
 
 def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> list[Unit[Activity]]:
@@ -290,7 +299,8 @@ def _links(hybrid: Hybrid, assigned: Assigned, index: Array, units: Units) -> li
         activity = Activity(
             {name: seconds}, seconds, seconds, moved, never, never, {}, never > 0, never
         )
-        overlap = Overlap(streams=_LinkStreams(name, carried, runs * wait))
+        shared = assigned.shared & (assigned.link == i)
+        overlap = Overlap(streams=_LinkStreams(name, carried, runs * wait, shared))
         activity = replace(activity, overlap=overlap)
         carriers.append(Unit(name, "", activity, never > 0, link=True))
     return carriers

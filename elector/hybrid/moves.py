@@ -57,19 +57,21 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
     places: dict[tuple[Operand, tuple[Way, ...], int, int], list[int]] = {}
     moves: list[Move] = []
     homes = homes_of(ops)
+    weights = homes, _changing(ops, homes)
     for r in range(len(ops.rows)):
-        for move in _operands(ops, owner, homes, r):
+        for move in _operands(ops, owner, weights, r):
             key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
             # The first operation that takes it pays, in each pair the first that there is.
             before = sent.get(key, np.zeros(move.count.shape))
-            count = np.maximum(move.count - before, 0.0)
+            # Where there is nothing to carry, no message waits for the link either.
+            count = np.where(move.size > 0, np.maximum(move.count - before, 0.0), 0.0)
             for i in places.setdefault(key, []):
                 if _again(ops.rows[r], move.operand) and _pass(ops, r) > _pass(ops, moves[i].row):
                     stays = np.minimum(moves[i].count, move.count)
                     known = moves[i].kept
                     stays = stays if known is None else np.maximum(known, stays)
                     moves[i] = replace(moves[i], kept=stays)
-            if (move.size * count > 0).any():
+            if (count > 0).any():
                 sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
                 places[key].append(len(moves))
                 moves.append(replace(move, count=count))
@@ -95,11 +97,27 @@ def _again(row: Row, operand: str) -> bool:
     return getattr(row, operand) == "saved" or row.phase == "recompute"
 
 
+def _changing(ops: Operations, homes: dict[RoleWeights, int]) -> set[RoleWeights]:
+    """Parameters that a step updates."""
+    if ops.workload.trainable == "all":
+        return set(homes)
+    updated = {
+        RoleWeights(row.role, row.place, cross, row.index, row.variant)
+        for row in ops.rows
+        if row.kind == "optimizer"
+        for cross in (False, True)
+    }
+    return updated & set(homes)
+
+
 def _operands(
-    ops: Operations, owner: Array, homes: dict[RoleWeights, int], r: int
+    ops: Operations, owner: Array, known: tuple[dict[RoleWeights, int], set[RoleWeights]], r: int
 ) -> Iterator[Move]:
-    """What row `r` reads of other units."""
-    row, graph = ops.rows[r], ops.graph
+    """What row `r` reads of other units.
+
+    known : where parameters lie, and which of them change in a step.
+    """
+    row, graph, (homes, changing) = ops.rows[r], ops.graph, known
     if row.phase == "update":
         yield from _gradients(ops, owner, r)
         return
@@ -107,10 +125,11 @@ def _operands(
         if getattr(row, name) in ("activation", "saved"):
             yield from _parts(ops, owner, r, name, tensor)
     weights = graph.operand(r, "b")
-    if isinstance(weights, RoleWeights) and row.b == "reuse" and row.phase == "backward":
+    again = row.b == "reuse" and row.phase in ("recompute", "backward")
+    if isinstance(weights, RoleWeights) and again:
         home = homes[weights]
         # Weights that never change were put on both units once.
-        if ops.workload.trainable == "all" and owner[home] != owner[r]:
+        if owner[home] != owner[r] and weights in changing:
             yield Move(r, home, "b", ops.b_bytes[r], ops.count[r], weights)
 
 

@@ -278,3 +278,85 @@ def test_what_a_die_is_stated_to_hold_takes_its_area(key: str, value: object) ->
     asked = {"accelerator.die": "400 mm2"}
     smaller = elector.simulate("bert-tiny", "a100-sxm-40gb", settings=asked)
     assert smaller["area_mm2"] == pytest.approx(400, rel=1e-3)
+
+
+# ---- formats ----
+
+FAMILIES = tuple(sorted({name for name, _ in gpu_kernels.measured_tiles()} | {"volta", "turing"}))
+
+
+def _seconds_in(settings: dict[str, object], fmt: str, unit: str = "") -> float:
+    start = f"accelerator.units.{unit}." if unit else "accelerator."
+    own = {f"{start}{key}": value for key, value in settings.items() if "." not in key}
+    workload = {key: value for key, value in settings.items() if "." in key}
+    result = elector.simulate(
+        "bert-tiny",
+        "hpt" if unit else "gpu",
+        settings=own | workload | {f"{start}datapath": fmt},
+    )
+    assert result["feasible"], result["reason"]
+    return float(result["latency_s"])
+
+
+@pytest.mark.parametrize("unit", ["", "gpu"])
+@pytest.mark.parametrize("tensor", ["true", "false"])
+@pytest.mark.parametrize("attention", ["unfused", "flash"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_narrower_format_is_never_slower(
+    family: str, attention: str, tensor: str, unit: str
+) -> None:
+    """Also where it is no faster, whatever was timed of a family in that format alone.
+
+    The clock is so low that nothing but the products decides.
+    """
+    settings: dict[str, object] = {
+        "architecture": family,
+        "tensor": tensor,
+        "clock": "1 MHz",
+        **{f"{fmt}_rate": 20e12 for fmt in ("fp32", "fp16", "bf16")},
+        "workload.attention": attention,
+        "workload.batch": 64,
+    }
+    for length in (292, 512):
+        sized = settings | {"workload.sequence_length": length}
+        wide = _seconds_in(sized, "fp32", unit)
+        for fmt in ("fp16", "bf16"):
+            assert _seconds_in(sized, fmt, unit) <= wide, (length, fmt)
+
+
+@pytest.mark.parametrize("fmt", ["bf16", "fp8"])
+def test_what_tensor_cores_were_timed_at_says_nothing_of_the_lanes(fmt: str) -> None:
+    """Of a device without them every family takes the same, in the event model too."""
+    settings: dict[str, object] = {
+        "accelerator.tensor": "false",
+        "accelerator.datapath": fmt,
+        f"accelerator.{fmt}_rate": 20e12,
+        "accelerator.clock": "1 MHz",
+        "workload.attention": "flash",
+        "workload.implementation": "eager",
+        "workload.batch": 8,
+    }
+    results, traces = set(), set()
+    for family in FAMILIES:
+        own = settings | {"accelerator.architecture": family}
+        results.add(elector.simulate("bert-tiny", "gpu", settings=own)["latency_s"])
+        traces.add(elector.trace("bert-tiny", "gpu", settings=own).timeline.seconds)
+    assert len(results) == len(traces) == 1
+
+
+def test_tensor_cores_of_a_family_take_tf32_as_sixteen_bits() -> None:
+    """The same cores at another rate: a constant of one alone would make the other faster."""
+    known = gpu_kernels.measured_tiles()
+    for family in FAMILIES:
+        own = [known.get((family, fmt)) for fmt in ("tf32", "bf16", "fp16")]
+        assert own[0] == own[1] == own[2], family
+
+
+def test_sixteen_bits_on_tensor_cores_lose_nothing_beside_the_lanes() -> None:
+    """Where lanes are the faster ones they multiply with the constants of tensor cores: those of
+    16 bits must not be worse. The rate inside flash attention is tensor cores' alone."""
+    general = gpu_kernels.constants()
+    for (family, fmt), own in gpu_kernels.measured_tiles().items():
+        if fmt in ("fp16", "bf16"):
+            for name in ("operand_share", "wave_share", "tile_cycles"):
+                assert own.get(name, 0.0) <= getattr(general, name), (family, fmt, name)

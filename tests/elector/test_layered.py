@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_hybrids import hybrid
 
 from elector.base.errors import InputError
 from elector.base.table import Column
@@ -191,6 +192,39 @@ def test_a_model_alone_as_in_a_table(accelerator: str, mode: str) -> None:
             assert mine == beside or (np.isnan(mine) and np.isnan(beside)), name
 
 
+#: Hybrids drawn: a few, and more among the slow tests.
+DRAWN = [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 80))]
+
+
+@pytest.mark.parametrize("seed", DRAWN)
+def test_a_model_alone_as_in_a_table_on_any_hybrid(seed: int, tmp_path: Path) -> None:
+    """Three units and rules by name: whatever another model has crosses links for it alone, and
+    parts none of this model's rows; no message is sent where there is nothing to carry."""
+    random = np.random.default_rng(seed)
+    accelerator, size = hybrid(tmp_path / "hybrid.yaml", random), 4
+    columns = (random_models(seed, size)[0], unlike_models(seed, size))[random.integers(2)]
+    workload = {"mode": "inference"}
+    if random.integers(2):
+        workload = {"mode": "training", "trainable": str(random.choice(["all", "lora:8"]))}
+        workload["activations"] = str(random.choice(["store", "recompute"]))
+    workload["attention"] = str(random.choice(["unfused", "flash"]))
+    columns |= {"accelerator": [accelerator] * size}
+    require_rows_as_alone(columns | {f"workload.{k}": [v] * size for k, v in workload.items()})
+
+
+def require_rows_as_alone(columns: dict[str, list[Any]]) -> None:
+    """Every result of every row, bit for bit."""
+    size = len(columns["accelerator"])
+    together = evaluate(table(size, columns), size, level="groups")
+    for i in range(size):
+        row = table(1, {k: [v[i]] for k, v in columns.items()})
+        alone = evaluate(row, 1, level="groups")
+        assert np.isfinite(alone.scalar("energy_j")[0])
+        for name in alone.names():
+            mine, beside = alone.scalar(name)[0], together.scalar(name)[i]
+            assert mine == beside or (np.isnan(mine) and np.isnan(beside)), (i, name)
+
+
 def unlike_models(seed: int, size: int) -> dict[str, list[Any]]:
     """A table of models of one kind of head or width next to others of many."""
     rng = np.random.default_rng(seed)
@@ -228,14 +262,7 @@ def test_models_that_lack_what_others_have(accelerator: str, workload: dict[str,
     """Owners of updates, classes of tensors, launches of kernels: each row as if it were alone."""
     columns = unlike_models(4, 8) | {"accelerator": [accelerator] * 8}
     columns |= {f"workload.{key}": [value] * 8 for key, value in workload.items()}
-    together = evaluate(table(8, columns), 8, level="groups")
-    for i in range(8):
-        row = table(1, {k: [v[i]] for k, v in columns.items()})
-        alone = evaluate(row, 1, level="groups")
-        assert np.isfinite(alone.scalar("energy_j")[0])
-        for name in alone.names():
-            mine, beside = alone.scalar(name)[0], together.scalar(name)[i]
-            assert mine == beside or (np.isnan(mine) and np.isnan(beside)), (i, name)
+    require_rows_as_alone(columns)
 
 
 def test_heads_without_a_dot_product_are_no_part_of_an_attention_kernel() -> None:

@@ -12,9 +12,10 @@ from builders import inside
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elector.cost.chain import groups
+from elector.cost.chain import led
 from elector.cost.stage import overlap
 from elector.evaluation.path import Chunk
+from elector.operations.rows import Operations
 
 
 @dataclass
@@ -176,6 +177,16 @@ def test_overlap_never_falls_when_work_is_added() -> None:
 Part = list[tuple[str, float, float]]
 
 
+def grouped(ops: Operations, rows: list[int]) -> list[tuple[int, list[int]]]:
+    """Rows that stand by themselves with the streamed ones behind them, of one workload."""
+    stage = led(ops, rows)
+    assert all(each.always for each in stage.behind)
+    return [
+        (leader, [each.row for each in stage.behind if each.above == (leader,)])
+        for leader in stage.rows.tolist()
+    ]
+
+
 def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
     """One inference step as tasks: per sequence and layer, attention per head with a join.
 
@@ -205,7 +216,7 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
             i for i, row in enumerate(ops.rows) if row.layer == layer and row.in_attention == core
         ]
         collected = []
-        for leader, behind in groups(ops.rows, rows):
+        for leader, behind in grouped(ops, rows):
             part = [(unit(leader), *taken(leader))]
             extra = sum(taken(i)[1] for i in behind)
             collected.append([*part, (unit(behind[0]), extra, extra)] if behind else part)
@@ -221,8 +232,8 @@ def step_tasks(chunk: Chunk, batch: int, layers: int, heads: int) -> list[Task]:
     body, core = parts("layers"), parts("layers", core=True)
     leaders = [
         ops.rows[g].name
-        for g, _ in groups(
-            ops.rows,
+        for g, _ in grouped(
+            ops,
             [i for i, r in enumerate(ops.rows) if r.layer == "layers" and not r.in_attention],
         )
     ]

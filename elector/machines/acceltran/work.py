@@ -102,7 +102,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
     return Activity(
         busy=_busy(d, turns, alone),
         alone=alone,
-        cycles=alone * clock if p.details else np.zeros((0, index.size)),
+        cycles=alone * clock,
         counts=_counts(d, turns, plain),
         fuse=np.ones(index.size, dtype=bool),
         start=start,

@@ -46,7 +46,8 @@ def flash_seconds(
     blocks = np.ceil(p.m / c.flash_rows) * p.batch
     # A block loads the other operand once; its own stays in registers.
     e = d.tiles or c
-    rate = inside_rate(c, d, p) * e.flash_share * stack["flash.rate"]
+    rate = inside_rate(c, d, p, e.flash_share / c.flash_share) * c.flash_share
+    rate = rate * stack["flash.rate"]
     each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
     cycles = each * p.k * p.n + (stack["flash.start"] or e.tile_cycles) * (starts > 0)
     return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)

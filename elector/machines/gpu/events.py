@@ -42,10 +42,14 @@ from elector.operations.roles import Role
 QUEUE = 1024
 
 
-def _constants(case: Case) -> Constants:
-    """The constants, with those of the device's family of chips."""
-    own = tiles(constants(), case.units.names["architecture"], case.ops.format.products.name)
-    return replace(constants(), **{name: float(getattr(own, name)[0]) for name in TILES_OF})
+def _constants(case: Case) -> tuple[Constants, bool]:
+    """The constants, with those of the device's family of chips, and whether tensor cores
+    multiply."""
+    products, general = case.ops.format.products, constants()
+    cores = bool(case.number["tensor"]) and products.significand <= general.tensor_significand
+    names = case.units.names["architecture"]
+    own = tiles(general, names, products.name, np.array([cores]))
+    return replace(general, **{name: float(getattr(own, name)[0]) for name in TILES_OF}), cores
 
 
 class GpuUnits:
@@ -57,7 +61,8 @@ class GpuUnits:
         self.case, self.i = case, case.pair
         self.number = case.number
         products = case.ops.format.products
-        self.c = c = _constants(case)
+        self.c, self.tensor = _constants(case)
+        c = self.c
         power = case.activity.power
         speed = None if power is None else power.speed
         full = self.number["clock"] or self.number["boost_clock"]
@@ -76,8 +81,6 @@ class GpuUnits:
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
         self.width = products.width
-        fits = products.significand <= self.c.tensor_significand
-        self.tensor = bool(self.number["tensor"]) and fits
         boost, sms = self.number["boost_clock"], self.number["sms"]
         processors = sms * self.clock
         self.lanes = 0.5 * self.number["fp32_rate"] * self.clock / boost
@@ -165,14 +168,9 @@ class GpuUnits:
         k = min(k + diagonal * (whole_k > k), float(whole_k))
         n = min(n + diagonal * (whole_n > n), float(whole_n))
         blocks = np.ceil(m / c.flash_rows) * batch
-        each = (
-            k
-            * n
-            * (
-                c.flash_rows / (self._inside(r) * c.flash_share * self.flash["flash.rate"])
-                + c.operand_share * self.width / c.cache_bytes
-            )
-        )
+        general = constants().flash_share
+        rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
+        each = k * n * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
         each += (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:

@@ -107,7 +107,8 @@ _SI = {"1": "1", "us": "s", "ms": "s", "byte": "byte", "MB": "byte"}
 class TileConstants:
     """Constants of products that depend on the family of chips and the number format.
 
-    Each (D,), named as in `Constants`, which stands in for families without rows.
+    Each (D,), named as in `Constants`, which stands in for families without rows, and where the
+    lanes multiply: what was timed on tensor cores says nothing of them.
 
     tensor_share, operand_share, wave_share, tile_cycles, flash_share : (D,).
     """
@@ -135,16 +136,18 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
     return measured
 
 
-def tiles(c: Constants, architecture: tuple[Sequence[str], Array], format: str) -> TileConstants:
+def tiles(
+    c: Constants, architecture: tuple[Sequence[str], Array], format: str, tensor: Array
+) -> TileConstants:
     """Constants of products of D devices in a number format.
 
-    architecture : names, and each design's place among them.
-
-    The places have shape (D,).
+    architecture : names, and each design's place (D,) among them. tensor : (D,) bool, whether the
+    products run on tensor cores.
     """
     names, codes = architecture
     known = measured_tiles()
-    rows = [known.get((str(name), format), {}) for name in names]
+    rows = [*(known.get((str(name), format), {}) for name in names), {}]
+    codes = np.where(tensor, codes, len(names))
     return TileConstants(
         **{
             key: np.array([row.get(key, getattr(c, key)) for row in rows])[codes]
@@ -195,15 +198,15 @@ class GpuProducts:
     backward: Array
 
 
-def inside_rate(c: Constants, d: Device, p: GpuProducts, aligned: bool = True) -> Array:
+def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
     """(R, D) multiply-accumulates a cycle and SM inside a tile.
 
-    Tensor cores lose a part of theirs where rows do not begin at multiples of 16 bytes. Where
-    the lanes of fp32 are faster, they multiply instead.
+    Where the lanes of fp32 are faster than tensor cores, they multiply instead.
 
-    aligned : whether operands' rows begin at multiples of 16 bytes.
+    left : (D,) what tensor cores keep of their rate: a part where rows do not begin at multiples
+        of 16 bytes, or inside flash attention.
     """
-    cores = d.rate * (d.tiles or c).tensor_share * (1.0 if aligned else c.misaligned)
+    cores = d.rate * (d.tiles or c).tensor_share * left
     lanes = d.lanes / (d.sms * d.clock)
     rate = np.where(d.tensor, np.maximum(cores, lanes * c.plain_share), d.rate * c.plain_share)
     return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
@@ -218,7 +221,7 @@ def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Arr
     best, splits = _best(c, d, p, inside_rate(c, d, p))
     loose = _loose(d, p)
     if loose.any():
-        slow, other = _best(c, d, p, inside_rate(c, d, p, aligned=False))
+        slow, other = _best(c, d, p, inside_rate(c, d, p, c.misaligned))
         copied = 2.0 * p.width * p.batch * p.k * (p.m + p.n) / (d.cache * c.cache_share) * d.clock
         piecewise = slow < best + copied
         best = np.where(loose, np.where(piecewise, slow, best + copied), best)

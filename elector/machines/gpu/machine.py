@@ -175,7 +175,7 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    own = tiles(p, units.names["architecture"], products.name)
+    own = tiles(p, units.names["architecture"], products.name, tensor)
     bandwidth = units.number("bandwidth")
     return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from elector.describe.formats import load_model
+from elector.describe.numbers import formats
+from elector.machines.gpu.kernels import constants
 from laws.bounds import granule
 from laws.drawing import (
     GENERIC,
@@ -34,6 +36,18 @@ WORK = (
     "model.hidden",
     "model.heads",
     "model.kv_heads",
+    "model.head_size",
+    "model.feed_forward",
+    "model.vocabulary",
+)
+
+
+#: Sizes that are the length of a row of some operand.
+VECTORS = (
+    "workload.sequence_length",
+    "workload.target_length",
+    "workload.generate",
+    "model.hidden",
     "model.head_size",
     "model.feed_forward",
     "model.vocabulary",
@@ -176,7 +190,25 @@ def narrowed(subject: Subject, row: Row, axis: str, random: Random) -> Pair | No
         return None
     first, second = pairs[random.integers(len(pairs))]
     row = row | _rates(subject, row, axis, first, second)
+    if kernels and formats()[first].significand <= constants().tensor_significand:
+        row = row | _whole_vectors(subject, row)
     return Pair(axis, row | {axis: first}, row | {axis: second})
+
+
+def _whole_vectors(subject: Subject, row: Row) -> Row:
+    """Sizes whose rows begin where tensor cores load whole vectors, in every format.
+
+    Between two formats that both run on tensor cores, rows of 4 bytes an element may begin there
+    where those of 2 do not.
+    """
+    sizes = {}
+    for key in VECTORS:
+        if row.get(key):
+            every = int(granule(subject, key))
+            if key == "model.hidden" and "model.head_size" not in row and "model.heads" in row:
+                every *= int(row["model.heads"])
+            sizes[key] = max(int(row[key]) // every, 1) * every
+    return sizes
 
 
 def _rates(subject: Subject, row: Row, axis: str, first: str, second: str) -> Row:
