@@ -118,7 +118,7 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    traffic = TilingPlan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
+    traffic = TilingPlan(*[np.zeros(s) for s in [shape] * 8 + [index.shape]])
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _RowsAlike(ops, index, memories, rows, own, tiles)
         for place, x in cells(columns(ops.count[rows], index)):

@@ -90,17 +90,18 @@ def lane_table(
     np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
     count = u.number("pe") * u.number("lanes_per_pe")
     multipliers, clock = u.number("mac_per_lane"), u.number("clock")
-    for r in rows["vector"]:
+    vectors = rows["vector"]
+    simple, special = of_elements(ops, vectors)
+    for r, once, more in zip(vectors, simple, special, strict=True):
         g, times, elements = group[r], ops.count[r, index], ops.m[r, index]
-        simple, special = ops.rows[r].simple, ops.rows[r].special
         work = times * elements
-        if special:
-            out.special[g] += work * special
-        out.seconds[r] = times * element_cycles(ops, r, elements, u) / clock
-        taken = work * (simple / multipliers + special) / count / clock
+        if more:
+            out.special[g] += work * more
+        out.seconds[r] = times * element_cycles(ops, r[None], elements, u)[0] / clock
+        taken = work * (once / multipliers + more) / count / clock
         out.taken[g] += taken
         out.active[g] += taken
-        out.vector[g] += work * simple / multipliers
+        out.vector[g] += work * once / multipliers
     gelu = u.equals("nonlinearity", "gelu")
     for r in rows["functions"]:
         times, elements = ops.count[r, index], ops.m[r, index]
@@ -112,16 +113,24 @@ def lane_table(
     return out
 
 
-def element_cycles(ops: Operations, row: int, elements: Array, u: Units) -> Array:
-    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+def of_elements(ops: Operations, rows: Array) -> tuple[Array, Array]:
+    """(N, 1) simple and special operations on each element of some rows (N,)."""
+    named = [ops.rows[r] for r in rows]
+    simple, special = ([getattr(row, x) for row in named] for x in ("simple", "special"))
+    return np.array(simple)[:, None], np.array(special)[:, None]
 
-    elements : (X,) elements of the row.
+
+def element_cycles(ops: Operations, rows: Array, elements: Array, u: Units) -> Array:
+    """(N, X) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+
+    rows : (N,) their places. elements : (N, X) elements of the rows.
     """
-    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
-    cycles = spec.simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
-    if spec.special:
-        cycles = cycles + spec.special * np.ceil(elements / lane_count)
-    return cycles
+    simple, special = of_elements(ops, rows)
+    lane_count = u.number("pe") * u.number("lanes_per_pe")
+    cycles = simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
+    if special.any():
+        cycles += special * np.ceil(elements / lane_count)
+    return np.asarray(cycles)
 
 
 def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from elector.base.table import columns, combinations
 from elector.machines import memories
 from elector.machines.acceltran import lanes, tables
-from elector.machines.acceltran.lane_table import element_cycles, streams_of
+from elector.machines.acceltran.lane_table import element_cycles, of_elements, streams_of
 from elector.machines.acceltran.tables import OWN, PreparedAccelTran, memory_counts, unit_cycles
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
@@ -205,17 +205,18 @@ class _LaneStreams(Streams):
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
         first, place, units, order = self.combined
-        p, ops, share, pair = self.d.p, self.d.p.ops, n[first], self.d.index[first]
+        p, share, pair = self.d.p, n[first], self.d.index[first]
         compute, taken = np.zeros((2, rows.size, first.size))
-        products = np.array([ops.rows[r].matmul for r in rows])
-        compute[products], taken[products] = streams_of(
-            ops, rows[products], pair, units, order, share
-        )
-        for i, r in enumerate(rows):
-            if not products[i]:
-                compute[i] = _element_seconds(p, r, pair, units, share)
-                if r in p.rows["vector"]:
-                    taken[i] = _lanes_taken(ops, r, pair, units) / share
+        for unit, own in p.rows.items():
+            here = np.flatnonzero(np.isin(rows, own))
+            if unit == "products":
+                few, which = np.unique(p.alike[rows[here]], return_inverse=True)
+                each = streams_of(p.ops, few, pair, units, order, share)
+                compute[here], taken[here] = (x[which] for x in each)
+            elif here.size:
+                compute[here] = _element_seconds(p.ops, unit, rows[here], pair, units, share)
+                if unit == "vector":
+                    taken[here] = _lanes_taken(p.ops, rows[here], pair, units) / share
         busy = {"lanes": columns(taken, place)}
         return stream(columns(compute, place), self.loads.at(rows), n, busy)
 
@@ -224,25 +225,28 @@ class _LaneStreams(Streams):
         return _LaneStreams(self.d.some(columns), self.loads.some(columns))
 
 
-def _element_seconds(p: PreparedAccelTran, row: int, pair: Array, u: Units, n: Array) -> Array:
-    """(X,) seconds of work that is no product, in one of n streams: whole waves of its units."""
-    ops = p.ops
-    times, elements = ops.count[row, pair], ops.m[row, pair] / n
-    kind = ops.rows[row].kind
-    if row in p.rows["functions"]:
+def _element_seconds(
+    ops: Operations, unit: str, rows: Array, pair: Array, u: Units, n: Array
+) -> Array:
+    """(N, X) seconds of rows that a unit works on and that are no products, in one of n streams:
+    whole waves."""
+    times, elements = columns(ops.count[rows], pair), columns(ops.m[rows], pair) / n
+    if unit == "functions":
         cycles = np.ceil(elements / (u.number("pe") * u.number("lanes_per_pe")))
-    elif kind in OWN:
-        cycles = unit_cycles(ops, row, kind, elements, u)
+    elif unit in OWN:
+        cycles = unit_cycles(ops, rows, unit, elements, u)
     else:
-        cycles = element_cycles(ops, row, elements, u)
+        cycles = element_cycles(ops, rows, elements, u)
     return times * cycles / u.number("clock")
 
 
-def _lanes_taken(ops: Operations, row: int, pair: Array, u: Units) -> Array:
-    """(X,) seconds for which element-wise work takes the lanes, waves shared."""
-    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
-    cycles = spec.simple / u.number("mac_per_lane") + spec.special
-    return ops.count[row, pair] * ops.m[row, pair] * cycles / lane_count / u.number("clock")
+def _lanes_taken(ops: Operations, rows: Array, pair: Array, u: Units) -> Array:
+    """(N, X) seconds for which element-wise work takes the lanes, waves shared."""
+    simple, special = of_elements(ops, rows)
+    lane_count = u.number("pe") * u.number("lanes_per_pe")
+    cycles = simple / u.number("mac_per_lane") + special
+    work = columns(ops.count[rows], pair) * columns(ops.m[rows], pair)
+    return work * cycles / lane_count / u.number("clock")
 
 
 def _sums(p: PreparedAccelTran, values: Array, index: Array) -> Count:
