@@ -134,13 +134,24 @@ class _Output:
 
 
 def _blocks(group: StructureGroup, threads: int) -> list[Array]:
-    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
+    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread.
+
+    Those of a block are sorted by their units, so that a chunk holds few that differ: what a
+    machine works out for each combination of settings it works out once for all of them.
+    """
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
     # Pairs that differ cost a column of every operation each.
     numbers = group.models.size * ROWS * max(len(group.models.template.blocks), 1)
     pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
-    return np.array_split(order, pieces)
+    units = group.units
+    keys = [*units.numbers.values(), *(codes for _, codes in units.names.values())]
+    differ = [values for values in keys if (values != values[0]).any()]
+    if not differ:
+        return np.array_split(order, pieces)
+    place = np.empty(order.size, dtype=np.intp)
+    place[np.lexsort(differ[::-1])] = np.arange(order.size)
+    return [part[np.argsort(place[part])] for part in np.array_split(order, pieces)]
 
 
 def _run_block(block: _Block) -> list[_Output]:
