@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,13 +11,20 @@ from elector.base.table import columns, combinations, distinct
 from elector.machines import memories
 from elector.machines.acceltran import lanes, tables
 from elector.machines.acceltran.lane_table import (
+    LANES,
     Lanes,
     element_cycles,
     lanes_of,
     of_elements,
     streams_of,
 )
-from elector.machines.acceltran.tables import OWN, PreparedAccelTran, memory_counts, unit_cycles
+from elector.machines.acceltran.tables import (
+    OWN,
+    UNITS,
+    PreparedAccelTran,
+    memory_counts,
+    unit_cycles,
+)
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
     Activity,
@@ -34,6 +41,9 @@ from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
 
 Array = np.ndarray
+
+#: Settings that decide how long rows take in one of several streams, but for main memory.
+STREAMED = (*LANES, *UNITS, "training", "loop_order", "unit_cycles")
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
         limits=_limits(p, units, index),
         overlap=Overlap(
             one=one,
-            streams=_LaneStreams(d, loads),
+            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), loads),
             turns=turns & ~d.released,
             holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         ),

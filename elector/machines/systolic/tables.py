@@ -135,6 +135,30 @@ def sram_bytes(t: Tables, products: Array, column: Array, s: Cuts) -> tuple[Arra
     return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
 
 
+def accesses(ops: Operations, products: Array, column: Array, s: Cuts) -> dict[str, Array]:
+    """(R, D) elements of each operand the array reads and writes, over all runs.
+
+    products : places of the products among the rows. column : (D,) column of each design. s :
+    folds of the products.
+    """
+    one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(products.size)
+    reads_a = sram_bytes(tables(ops, products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = sram_bytes(tables(ops, products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = sram_bytes(tables(ops, products, zero, zero, one, 1.0), every, column, s)
+    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
+    writes = np.where(sums > 0, sums, result)
+    elements = {}
+    for name, values in (
+        ("a_reads", reads_a),
+        ("b_reads", reads_b),
+        ("out_reads", writes - result),
+        ("out_writes", writes),
+    ):
+        elements[name] = np.zeros((len(ops.rows), column.size))
+        elements[name][products] = values
+    return elements
+
+
 def column_of(ops: Operations, index: Array, units: Units) -> Array:
     """(D,) column of the tables: one for each dataflow and pair."""
     return index + ops.count.shape[1] * units.code("dataflow", FLOWS)

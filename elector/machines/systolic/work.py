@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,8 +33,11 @@ from elector.machines.systolic.folds import (
     serial,
 )
 from elector.machines.systolic.tables import (
+    ARRAYS,
     FLOWS,
+    WAYS,
     Tables,
+    accesses,
     alike,
     column_of,
     kinds,
@@ -46,6 +50,9 @@ from elector.machines.tiling import TILE_SHARE, TilingPlan
 from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
+
+#: Settings that decide how long rows take in one of several streams, but for main memory.
+STREAMED = (*ARRAYS, *WAYS, "vector_lanes", "special_cycles", "clock", "sram_bandwidth")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -198,15 +205,15 @@ class _Compute:
     """Seconds of R rows over all runs, (R, D).
 
     alone : of the unit that computes the row. array, chip : for which the arrays and the port of
-    the on-chip memory are taken. cycles : of the unit. cuts : of the products among the rows,
-    where their bytes are asked for; else None.
+    the on-chip memory are taken. cycles : of the unit. cuts : asks how the products among
+    the rows are cut.
     """
 
     alone: Array
     array: Array
     chip: Array | None
     cycles: Array
-    cuts: Cuts | None
+    cuts: Callable[[], Cuts]
 
 
 def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
@@ -226,9 +233,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
-    cuts = compute.cuts
-    assert cuts is not None
-    counts, traffic = _counts(d, cuts, turns)
+    counts, traffic = _counts(d, compute.cuts(), turns)
     return Activity(
         busy=busy,
         alone=alone,
@@ -241,7 +246,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         limits=_limits(d),
         overlap=Overlap(
             one=one,
-            streams=_ArrayStreams(d, loads),
+            streams=_ArrayStreams(replace(d, units=units.only(STREAMED)), loads),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
         ),
@@ -250,13 +255,15 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
-        details=_details(d, cuts, turns, traffic) if p.details else None,
+        details=_details(d, compute.cuts(), turns, traffic) if p.details else None,
     )
 
 
 def _details(d: _ArrayChunk, cuts: Cuts, turns: Array, traffic: tuple[Array, Array]) -> Details:
     """Tiles, bytes and accesses of each operation."""
-    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, cuts))
+    return Details(
+        _tiles(d, turns), traffic, _moved(d, turns), accesses(d.p.ops, d.p.products, d.column, cuts)
+    )
 
 
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
@@ -350,14 +357,12 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     cycles[matmul], taken[matmul] = (columns(x[which], place) * count for x in _cycles(each, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
-    ported = bool((port > 0).any())
-    cuts = seen.cuts(which, place) if n is None or ported else None
-    if ported:
-        chip = np.zeros_like(cycles)
-        assert cuts is not None
-        reads, writes, _ = sram_bytes(p.tables, products, d.column, cuts)
+    cuts = functools.partial(seen.cuts, which, place)
+    if (port > 0).any():
+        chip, cut = np.zeros_like(cycles), cuts()
+        reads, writes, _ = sram_bytes(p.tables, products, d.column, cut)
         if n is not None:
-            reads, writes = _sram_of(d, products, cuts, n)
+            reads, writes = _sram_of(d, products, cut, n)
         chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
     return _Compute(alone, taken / clock, chip, cycles, cuts)
@@ -430,27 +435,6 @@ def _sram_of(d: _ArrayChunk, products: Array, s: Cuts, n: Array) -> tuple[Array,
     moving = moving / np.where(flow == 2, again, n)
     fixed = fixed / np.where(flow == 2, n, again)
     return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
-
-
-def _accesses(d: _ArrayChunk, s: Cuts) -> dict[str, Array]:
-    """(R, D) elements of each operand the array reads and writes, over all runs."""
-    p, ops, column = d.p, d.p.ops, d.column
-    one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
-    reads_a = sram_bytes(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
-    reads_b = sram_bytes(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
-    _, result, sums = sram_bytes(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
-    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
-    writes = np.where(sums > 0, sums, result)
-    accesses = {}
-    for name, values in (
-        ("a_reads", reads_a),
-        ("b_reads", reads_b),
-        ("out_reads", writes - result),
-        ("out_writes", writes),
-    ):
-        accesses[name] = np.zeros((len(ops.rows), column.size))
-        accesses[name][p.products] = values
-    return accesses
 
 
 def _start(d: _ArrayChunk) -> Array:
