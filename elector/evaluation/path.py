@@ -45,6 +45,8 @@ BLOCK = 32768
 CHUNK_NUMBERS, CHUNK_COLUMNS = 200_000, 1024
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
 ROWS, BLOCK_NUMBERS = 25, 100_000
+#: Settings that a block is sorted by: enough for the few dozen chunks that it has.
+SORTED = 4
 #: Bytes of an array that is made once and dropped at once. glibc hands freed memory of more than
 #: twice the largest array it has seen dropped back to the system, which clears each page anew
 #: when it is asked for again: up to a fifth of an evaluation. 32 MiB is the most that it minds.
@@ -136,8 +138,8 @@ class _Output:
 def _blocks(group: StructureGroup, threads: int) -> list[Array]:
     """Designs sorted by pair, so that a block holds few pairs; at least one block a thread.
 
-    Those of a block are sorted by their units, so that a chunk holds few that differ: what a
-    machine works out for each combination of settings it works out once for all of them.
+    Those of a block are sorted by the first settings that differ, so that a chunk holds few
+    combinations: what a machine works out for one it works out once for all designs that have it.
     """
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
@@ -146,7 +148,7 @@ def _blocks(group: StructureGroup, threads: int) -> list[Array]:
     pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
     units = group.units
     keys = [*units.numbers.values(), *(codes for _, codes in units.names.values())]
-    differ = [values for values in keys if (values != values[0]).any()]
+    differ = [values for values in keys if (values != values[0]).any()][:SORTED]
     if not differ:
         return np.array_split(order, pieces)
     place = np.empty(order.size, dtype=np.intp)
