@@ -38,11 +38,20 @@ from elector.technology import Technology
 
 Array = np.ndarray
 
-#: Designs of a block share operations and traffic plans; those of a chunk share the cache.
+#: Designs of a block share operations and traffic plans; those of a chunk share the cache. A chunk
+#: has so many numbers of a kind, or columns of designs or of their layers: fewer leave Python
+#: more to do than numpy.
 BLOCK = 32768
-CHUNK_NUMBERS = 60_000
+CHUNK_NUMBERS, CHUNK_COLUMNS = 200_000, 1024
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
-ROWS, BLOCK_NUMBERS = 25, 50_000
+ROWS, BLOCK_NUMBERS = 25, 100_000
+#: Settings that a block is sorted by: enough for the few dozen chunks that it has.
+SORTED = 4
+#: Bytes of an array that is made once and dropped at once. glibc hands freed memory of more than
+#: twice the largest array it has seen dropped back to the system, which clears each page anew
+#: when it is asked for again: up to a fifth of an evaluation. 32 MiB is the most that it minds.
+KEPT = (32 << 20) - 65536
+np.empty(KEPT, dtype=np.uint8)
 
 LEVELS = ("scalars", "groups", "operations")
 
@@ -127,13 +136,24 @@ class _Output:
 
 
 def _blocks(group: StructureGroup, threads: int) -> list[Array]:
-    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread."""
+    """Designs sorted by pair, so that a block holds few pairs; at least one block a thread.
+
+    Those of a block are sorted by the first settings that differ, so that a chunk holds few
+    combinations: what a machine works out for one it works out once for all designs that have it.
+    """
     order = np.argsort(group.pair, kind="stable")
     pieces = max(-(-order.size // BLOCK), min(threads, -(-order.size // 1024)))
     # Pairs that differ cost a column of every operation each.
     numbers = group.models.size * ROWS * max(len(group.models.template.blocks), 1)
     pieces = min(max(pieces, -(-numbers // BLOCK_NUMBERS)), order.size)
-    return np.array_split(order, pieces)
+    units = group.units
+    keys = [*units.numbers.values(), *(codes for _, codes in units.names.values())]
+    differ = [values for values in keys if (values != values[0]).any()][:SORTED]
+    if not differ:
+        return np.array_split(order, pieces)
+    place = np.empty(order.size, dtype=np.intp)
+    place[np.lexsort(differ[::-1])] = np.arange(order.size)
+    return [part[np.argsort(place[part])] for part in np.array_split(order, pieces)]
 
 
 def _run_block(block: _Block) -> list[_Output]:
@@ -162,7 +182,9 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     units = block.group.units.take(block.rows)
     details = block.level == "operations"
     solved = work(machine, BlockDesigns(ops, index, units, block.technology, details, fold))
-    step = max(CHUNK_NUMBERS // max(len(solved.ops.rows), 1), 1024)
+    columns = units.size if fold is None else fold.of.size
+    most = max(CHUNK_NUMBERS // max(len(solved.ops.rows), 1), CHUNK_COLUMNS)
+    step = max(most * units.size // columns, 1)
     for start in range(0, units.size, step):
         part = slice(start, min(start + step, units.size))
         activity, priced = solved.at(part)

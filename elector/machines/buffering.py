@@ -8,12 +8,10 @@ the tile costs more traffic than the overlap saves, an operation takes turns all
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import columns
 from elector.machines.contract import Stream
 
 Array = np.ndarray
@@ -25,7 +23,8 @@ class Loads:
 
     half, whole : with tiles in half of the memory, and in all of it. half_weights, whole_weights :
     those that bring each parameter once. fill : until the first tile is there. double : (D,)
-    bool, whether loads may go on beside computing.
+    bool, whether loads may go on beside computing. designs : (D,) which of the columns are the
+    designs'; None: all of them.
     """
 
     half: Array
@@ -34,33 +33,35 @@ class Loads:
     whole_weights: Array
     fill: Array
     double: Array
+    designs: Array | None = None
 
     def at(self, rows: Array) -> Loads:
         """Those of some rows."""
+        places: Array | None = None
+        if self.designs is not None:
+            places = (rows * self.half.shape[1])[:, None] + self.designs
+
+        def of(values: Array) -> Array:
+            return values[rows] if places is None else values.take(places, mode="clip")
+
         return Loads(
-            self.half[rows],
-            self.whole[rows],
-            self.half_weights[rows],
-            self.whole_weights[rows],
-            self.fill[rows],
+            of(self.half),
+            of(self.whole),
+            of(self.half_weights),
+            of(self.whole_weights),
+            of(self.fill),
             self.double,
         )
 
-    @functools.cached_property
+    @property
     def other(self) -> Array:
         """(R, D) seconds with tiles in half of the memory of all but the parameters."""
         return self.half - self.half_weights
 
     def some(self, some: Array) -> Loads:
-        """Those of some of the designs."""
-        return Loads(
-            columns(self.half, some),
-            columns(self.whole, some),
-            columns(self.half_weights, some),
-            columns(self.whole_weights, some),
-            columns(self.fill, some),
-            self.double[some],
-        )
+        """Those of some of the designs, of which rows are asked for by `at`."""
+        designs = some if self.designs is None else self.designs[some]
+        return replace(self, double=self.double[some], designs=designs)
 
     def turns(self, compute: Array) -> Array:
         """(R, D) bool, rows in which loads and computing (R, D) [s] take turns."""
@@ -87,18 +88,20 @@ def stream(
 
     busy : resource -> (R, D) seconds beside computing and loads.
     """
-    rest, whole, first = loads.other, loads.whole, loads.half
+    rest, first = loads.other, loads.half
     if n is not None:
-        rest = rest / n
-        whole = (whole - loads.whole_weights) / n + loads.whole_weights
+        rest /= n
         first = rest + loads.half_weights
-    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest)
+    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest, out=rest)
     alone += loads.fill
     ahead += loads.fill
     double = bool(loads.double.all())
     pays = loads.pays(compute)
     if double and not pays.any():
         return Stream(alone, ahead, None, busy or {})
+    whole = loads.whole
+    if n is not None:
+        whole = (whole - loads.whole_weights) / n + loads.whole_weights
     turned = compute + whole
     if not double:
         alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))

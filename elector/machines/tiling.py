@@ -54,6 +54,8 @@ LIVE_TENSORS = 3.0
 #: Operations worked through at once: some twenty arrays of them fit a second-level cache.
 SLAB = 8192
 OPERANDS = ("a", "b", "out")
+#: Of a plan, what is told of every row.
+_BY_ROW = ("read", "written", "weights", "distinct", "fill", "tile_m", "tile_k", "tile_n")
 _ACTIVATION = CLASSES.index("activation")
 
 
@@ -118,14 +120,20 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
     shape = (len(ops.rows), index.size)
-    traffic = TilingPlan(*[*np.zeros((8, *shape)), np.zeros(index.size)])
+    traffic = TilingPlan(*[np.zeros(s) for s in [shape] * 8 + [index.shape]])
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _RowsAlike(ops, index, memories, rows, own, tiles)
-        for place, x in cells(columns(ops.count[rows], index)):
+        first = part.first
+        few = np.flatnonzero(first == np.arange(rows.size))
+        for place, x in cells(columns(ops.count[rows[few]], index)):
             if rows is vectors:
-                _vectors(part, traffic, place, x)
+                _vectors(part, traffic, gathered(few, place), x)
             else:
-                _products(part, traffic, place, x)
+                _products(part, traffic, gathered(few, place), x)
+        for r in np.flatnonzero(first != np.arange(rows.size)):
+            for name in _BY_ROW:
+                table = getattr(traffic, name)
+                table[rows[r]] = table[rows[first[r]]]
     return traffic
 
 
@@ -203,6 +211,24 @@ class _RowsAlike:
         self.kept[CLASSES.index("reuse")] = ops.in_use
         self.kept[CLASSES.index("cache")] = ops.memory["cache"]
         self.kept[CLASSES.index("none")] = -np.inf
+
+    @property
+    def first(self) -> Array:
+        """(P,) place of the first row that has the same numbers in every pair."""
+        ops, seen = self.ops, dict[tuple[object, ...], int]()
+        tables = [ops.count > 0, ops.a_bytes, ops.b_bytes, ops.out_bytes]
+        tables += [ops.batch, ops.m, ops.k, ops.n] + ([] if ops.left is None else [ops.left])
+        of_rows = [self.streamed, self.stays, self.rewritten]
+        settings = [self.tiled, self.parameters, *self.width.values(), *self.kind.values()]
+        of_rows += [values for values in settings if isinstance(values, np.ndarray)]
+        of_rows += [shares.code[self.rows] for shares in ops.densities.values()]
+        return np.array(
+            [
+                seen.setdefault((*(x[i] for x in of_rows), *(x[r].tobytes() for x in tables)), i)
+                for i, r in enumerate(self.rows)
+            ],
+            dtype=np.intp,
+        )
 
     def stored(self, operand: str, place: Array, pair: Array) -> Setting:
         """(N,) stored size of an operand over its dense size."""

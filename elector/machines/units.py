@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,6 +96,18 @@ class Units:
     def replace(self, **numbers: Array) -> Units:
         """The units with other numbers."""
         return Units(self.machine, {**self.numbers, **numbers}, self.names, self.evidence)
+
+    def only(self, keys: Iterable[str]) -> Units:
+        """The units with some of their settings: what is taken of them again and again.
+
+        keys : names of those parameters, of numbers and of names.
+        """
+        wanted = frozenset(keys)
+        return Units(
+            self.machine,
+            {key: values for key, values in self.numbers.items() if key in wanted},
+            {key: named for key, named in self.names.items() if key in wanted},
+        )
 
     def take(self, index: Array | slice) -> Units:
         """The units at `index`.

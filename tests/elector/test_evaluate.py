@@ -378,3 +378,36 @@ def test_results_by_name() -> None:
         cost.scalar("latencys")
     with pytest.raises(AttributeError):
         _ = cost.latencys
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "setting", "values"),
+    [
+        ("systolic", "accelerator.rows", [64, 128]),  # arrays of a kind
+        ("acceltran-edge", "accelerator.pe", [32, 64]),  # lanes of a combination
+    ],
+)
+def test_what_is_worked_out_once_for_many_is_what_each_would_be_alone(
+    accelerator: str, setting: str, values: list[int]
+) -> None:
+    """Depths and memories that share the seconds of their products change no bit of them."""
+    size = 48
+    table = columns(
+        size,
+        {
+            "model": "bert-tiny",
+            "model.layers": [2, 3, 4] * (size // 3),
+            "accelerator": accelerator,
+            setting: [value for value in values for _ in range(size // 2)],
+            "accelerator.double_buffer": [True, True, True, False] * (size // 4),
+            "workload.mode": "training",
+            "workload.batch": [8, 8, 8, 8, 12, 12, 12, 12] * (size // 8),
+        },
+    )
+    together = evaluate(table, size, level="groups")
+    assert len(set(together.scalar("latency_s").tolist())) >= 12
+    for i in range(0, size, 5):
+        one = {key: column.take(np.array([i])) for key, column in table.items()}
+        alone = evaluate(one, 1, level="groups")
+        for name in together.names():
+            np.testing.assert_array_equal(alone.scalar(name)[0], together.scalar(name)[i], name)

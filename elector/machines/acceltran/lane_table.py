@@ -84,23 +84,24 @@ def lane_table(
     )
     products = rows["products"]
     if products.size:
-        shared = replace(_shared(ops, products, index, u, order), group=group)
+        shared = replace(lanes_of(ops, products, index, u, order), group=group)
         for place, x in cells(columns(ops.count[products], index)):
             _slab(shared, products.take(place), x, out)
     np.divide(out.cycles, u.number("lanes_per_pe"), out=out.dataflow)
     count = u.number("pe") * u.number("lanes_per_pe")
     multipliers, clock = u.number("mac_per_lane"), u.number("clock")
-    for r in rows["vector"]:
+    vectors = rows["vector"]
+    simple, special = of_elements(ops, vectors)
+    for r, once, more in zip(vectors, simple, special, strict=True):
         g, times, elements = group[r], ops.count[r, index], ops.m[r, index]
-        simple, special = ops.rows[r].simple, ops.rows[r].special
         work = times * elements
-        if special:
-            out.special[g] += work * special
-        out.seconds[r] = times * element_cycles(ops, r, elements, u) / clock
-        taken = work * (simple / multipliers + special) / count / clock
+        if more:
+            out.special[g] += work * more
+        out.seconds[r] = times * element_cycles(ops, r[None], elements, u)[0] / clock
+        taken = work * (once / multipliers + more) / count / clock
         out.taken[g] += taken
         out.active[g] += taken
-        out.vector[g] += work * simple / multipliers
+        out.vector[g] += work * once / multipliers
     gelu = u.equals("nonlinearity", "gelu")
     for r in rows["functions"]:
         times, elements = ops.count[r, index], ops.m[r, index]
@@ -112,16 +113,24 @@ def lane_table(
     return out
 
 
-def element_cycles(ops: Operations, row: int, elements: Array, u: Units) -> Array:
-    """(X,) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+def of_elements(ops: Operations, rows: Array) -> tuple[Array, Array]:
+    """(N, 1) simple and special operations on each element of some rows (N,)."""
+    named = [ops.rows[r] for r in rows]
+    simple, special = ([getattr(row, x) for row in named] for x in ("simple", "special"))
+    return np.array(simple)[:, None], np.array(special)[:, None]
 
-    elements : (X,) elements of the row.
+
+def element_cycles(ops: Operations, rows: Array, elements: Array, u: Units) -> Array:
+    """(N, X) cycles of element-wise work on the multipliers, roots and so on on the lanes' units.
+
+    rows : (N,) their places. elements : (N, X) elements of the rows.
     """
-    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
-    cycles = spec.simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
-    if spec.special:
-        cycles = cycles + spec.special * np.ceil(elements / lane_count)
-    return cycles
+    simple, special = of_elements(ops, rows)
+    lane_count = u.number("pe") * u.number("lanes_per_pe")
+    cycles = simple * np.ceil(elements / (lane_count * u.number("mac_per_lane")))
+    if special.any():
+        cycles += special * np.ceil(elements / lane_count)
+    return np.asarray(cycles)
 
 
 def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -> None:
@@ -139,7 +148,7 @@ def _vector_bytes(ops: Operations, index: Array, group: Array, out: LaneTable) -
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Lanes:
+class Lanes:
     """What all slabs share; settings by combination (X,), operands by row (R,).
 
     streams : (X,) into which the batch is split, or None.
@@ -160,15 +169,27 @@ class _Lanes:
     group: Array
     streams: Array | None
 
+    def some(self, x: Array) -> Lanes:
+        """Those of some of the combinations; x (N,) : their places."""
+        return replace(
+            self,
+            index=self.index[x],
+            order=self.order if self.order.size == 1 else self.order[x],
+            settings={key: at(values, x) for key, values in self.settings.items()},
+            lanes=at(self.lanes, x),
+            fill=at(self.fill, x),
+            combination=self.combination[x],
+        )
 
-def _shared(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> _Lanes:
+
+def lanes_of(ops: Operations, r: Array, index: Array, u: Units, order: Array) -> Lanes:
     """What slabs of the products `r` share: all sequences together, all rows of one group."""
     number = u.number
     width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
     settings = {key: setting(number(key)) for key in (*LANES, "training")}
     chances, chance, combination = _chances(ops, r, index, u)
     one = order[:1] if (order == order[0]).all() else order
-    return _Lanes(
+    return Lanes(
         ops,
         index,
         one,
@@ -249,7 +270,7 @@ class _LaneCells:
     taken: Array
 
 
-def _cells(p: _Lanes, row: Array, x: Array) -> _LaneCells:
+def _cells(p: Lanes, row: Array, x: Array) -> _LaneCells:
     """What the lanes do with products of all sequences, or of one of n streams."""
     ops, pair = p.ops, gathered(p.index, x)
     g = row * ops.count.shape[1] + pair
@@ -287,7 +308,7 @@ def _cells(p: _Lanes, row: Array, x: Array) -> _LaneCells:
     )
 
 
-def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
+def _slab(p: Lanes, row: Array, x: Array, out: LaneTable) -> None:
     """Adds some cells to the table, in place."""
     ops, c = p.ops, _cells(p, row, x)
     multipliers, clock = at(p.settings["mac_per_lane"], x), at(p.settings["clock"], x)
@@ -317,25 +338,23 @@ def _slab(p: _Lanes, row: Array, x: Array, out: LaneTable) -> None:
         add(out.mask, c.masks + mask_out)
 
 
-def streams_of(
-    ops: Operations, rows: Array, index: Array, u: Units, order: Array, n: Array
-) -> tuple[Array, Array]:
+def streams_of(lanes: Lanes, rows: Array, n: Array) -> tuple[Array, Array]:
     """Seconds, alone and with waves shared, of products `rows` in one of n (X,) streams.
 
     (rows, X) each, of X combinations of settings, as in `lane_table`.
 
-    order : (X,) codes of loop orders.
+    lanes : of those combinations.
     """
+    index, ops = lanes.index, lanes.ops
     seconds, taken = np.zeros((2, rows.size, index.size))
-    if rows.size:
-        shared = replace(_shared(ops, rows, index, u, order), streams=n)
-        for place, x in cells(columns(ops.count[rows], index)):
-            of_cells, f = _cells(shared, rows.take(place), x), place * index.size + x
-            seconds.reshape(-1)[f], taken.reshape(-1)[f] = of_cells.seconds, of_cells.taken
+    shared = replace(lanes, streams=n)
+    for place, x in cells(columns(ops.count[rows], index)):
+        of_cells, f = _cells(shared, rows.take(place), x), place * index.size + x
+        seconds.reshape(-1)[f], taken.reshape(-1)[f] = of_cells.seconds, of_cells.taken
     return seconds, taken
 
 
-def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
+def _density(p: Lanes, operand: str, row: Array, pair: Array) -> Setting:
     """(N,) share of the operand's elements that are not zero."""
     if not p.ops.densities:
         return 1.0
@@ -346,7 +365,7 @@ def _density(p: _Lanes, operand: str, row: Array, pair: Array) -> Setting:
 
 
 def _stored(
-    p: _Lanes, operand: str, row: Array, dense: dict[str, Setting], elements: Array
+    p: Lanes, operand: str, row: Array, dense: dict[str, Setting], elements: Array
 ) -> tuple[Array, Setting]:
     """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
     width, density = at(p.width[operand], row), dense[operand]

@@ -11,7 +11,7 @@ from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.machines.contract import Units
 from elector.machines.tiling import Memories, SplitMemories, TilingPlan, plan
-from elector.operations.rows import Operations, groups
+from elector.operations.rows import PARAMETERS, Operations, groups
 
 Array = np.ndarray
 
@@ -67,6 +67,8 @@ class PreparedAccelTran:
 
     leader : (D,) the first product.
 
+    alike : (R,) the first product with the same numbers in every pair, of each product.
+
     index : (D,) pair of each design. lanes_index, units_index, plan_index, memory_index : (D,)
     which column of each table. rows : unit that runs them -> places of rows. group : (R,) the group
     of each row, whose counts are kept together.
@@ -86,6 +88,7 @@ class PreparedAccelTran:
     memory_index: Array
     leader: Array
     rows: dict[str, Array]
+    alike: Array
     group: Array
     details: bool
 
@@ -118,9 +121,27 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory_index,
         traffic.leader,
         rows,
+        _alike(ops, rows["products"]),
         group,
         details,
     )
+
+
+def _alike(ops: Operations, products: Array) -> Array:
+    """(R,) the first product with the same numbers in every pair, of each of the products."""
+    first: dict[tuple[object, ...], int] = {}
+    place = np.arange(len(ops.rows))
+    sizes = (ops.count, ops.batch, ops.m, ops.k, ops.n)
+    widths, shares = (ops.a_width, ops.b_width, ops.out_width), ops.densities.values()
+    for r in products:
+        key = (
+            ops.rows[r].b in PARAMETERS,
+            *(width[r] for width in widths),
+            *(share.code[r] for share in shares),
+            *(size[r].tobytes() for size in sizes),
+        )
+        place[r] = first.setdefault(key, int(r))
+    return place
 
 
 def _rows(ops: Operations) -> dict[str, Array]:
@@ -145,13 +166,14 @@ def _unit(
     ops: Operations, rows: dict[str, Array], kind: str, index: Array, u: Units, group: Array
 ) -> UnitTable:
     """Busy seconds and unit-cycles of softmax or layer-norm units."""
-    each = np.zeros((rows[kind].size, index.size))
+    own = rows[kind]
+    times, elements = (columns(x[own], index) for x in (ops.count, ops.m))
+    each = times * unit_cycles(ops, own, kind, elements, u) / u.number("clock")
+    cycles = times * _tile_cycles(ops, own, kind, u) * _tiles_of(elements, u)
     seconds, work = np.zeros((2, int(group.max()) + 1, index.size))
-    for i, r in enumerate(rows[kind]):
-        times, elements = ops.count[r, index], ops.m[r, index]
-        each[i] = times * unit_cycles(ops, r, kind, elements, u) / u.number("clock")
+    for i, r in enumerate(own):
         seconds[group[r]] += each[i]
-        work[group[r]] += times * _tile_cycles(ops, r, kind, u) * _tiles_of(elements, u)
+        work[group[r]] += cycles[i]
     return UnitTable(each, seconds, work)
 
 
@@ -261,14 +283,15 @@ def _grouped(values: Array, group: Array) -> Array:
     return sums
 
 
-def unit_cycles(ops: Operations, row: int, kind: str, elements: Array, u: Units) -> Array:
-    """(X,) cycles of softmax or layer-norm units for `elements` (X,) of a row.
+def unit_cycles(ops: Operations, rows: Array, kind: str, elements: Array, u: Units) -> Array:
+    """(N, X) cycles of softmax or layer-norm units for `elements` (N, X) of some rows (N,).
 
     Gradients take as many more passes as they have more operations an element.
 
     kind : softmax or norm.
     """
-    return _tile_cycles(ops, row, kind, u) * np.ceil(_tiles_of(elements, u) / _units(kind, u))
+    waves = np.ceil(_tiles_of(elements, u) / _units(kind, u))
+    return _tile_cycles(ops, rows, kind, u) * waves
 
 
 def _units(kind: str, u: Units) -> Array:
@@ -279,9 +302,9 @@ def _tiles_of(elements: Array, u: Units) -> Array:
     return np.ceil(elements / (u.number("tile_x") * u.number("tile_y")))
 
 
-def _tile_cycles(ops: Operations, row: int, kind: str, u: Units) -> Array:
-    """(X,) cycles of a unit for one tile."""
+def _tile_cycles(ops: Operations, rows: Array, kind: str, u: Units) -> Array:
+    """(N, X) cycles of a unit for one tile."""
     x, y = u.number("tile_x"), u.number("tile_y")
     kinds = u.code("unit_cycles", ("side", "element", "tile"))
-    passes = (ops.rows[row].simple + ops.rows[row].special) / OWN[kind]
-    return passes * np.choose(kinds, (x + y, x * y, np.ones_like(x)))
+    passes = np.array([(ops.rows[r].simple + ops.rows[r].special) / OWN[kind] for r in rows])
+    return passes[:, None] * np.choose(kinds, (x + y, x * y, np.ones_like(x)))

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import columns, combinations
+from elector.base.table import columns, combinations, distinct
 from elector.machines import memories
 from elector.machines.acceltran import lanes, tables
-from elector.machines.acceltran.lane_table import element_cycles, streams_of
-from elector.machines.acceltran.tables import OWN, PreparedAccelTran, memory_counts, unit_cycles
+from elector.machines.acceltran.lane_table import (
+    LANES,
+    Lanes,
+    element_cycles,
+    lanes_of,
+    of_elements,
+    streams_of,
+)
+from elector.machines.acceltran.tables import (
+    OWN,
+    UNITS,
+    PreparedAccelTran,
+    memory_counts,
+    unit_cycles,
+)
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
     Activity,
@@ -28,6 +41,9 @@ from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
 
 Array = np.ndarray
+
+#: Settings that decide how long rows take in one of several streams, but for main memory.
+STREAMED = (*LANES, *UNITS, "training", "loop_order", "unit_cycles")
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
         limits=_limits(p, units, index),
         overlap=Overlap(
             one=one,
-            streams=_LaneStreams(d, loads),
+            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), loads),
             turns=turns & ~d.released,
             holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         ),
@@ -168,20 +184,44 @@ def _gating(d: _LaneChunk) -> Gating:
 def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a table of main memory for the tiles that each operation takes."""
     if not (turns & d.double).any():
-        return table[:, d.plain]
-    return np.where(turns, table[:, d.half + 1], table[:, d.half])
+        return columns(table, d.plain)
+    chosen = table.take(d.half, axis=1, mode="clip")
+    np.copyto(chosen, columns(table, d.half + 1), where=turns)
+    return chosen
 
 
 def _loads(d: _LaneChunk) -> Loads:
     m = d.p.memory
     return Loads(
-        m.seconds[:, d.half],
-        m.seconds[:, d.half + 1],
-        m.fetches[:, d.half],
-        m.fetches[:, d.half + 1],
-        m.fill[:, d.half],
+        columns(m.seconds, d.half),
+        columns(m.seconds, d.half + 1),
+        columns(m.fetches, d.half),
+        columns(m.fetches, d.half + 1),
+        columns(m.fill, d.half),
         d.double,
     )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Combined:
+    """X combinations of settings and pairs.
+
+    place : (D,) the combination of each design. first : (X,) the first design of each. units :
+    their settings. pair : (X,) their pairs. lanes : what the lanes' cells share.
+    """
+
+    place: Array
+    first: Array
+    units: Units
+    pair: Array
+    lanes: Lanes
+
+    def some(self, columns: Array) -> _Combined:
+        """Those of some of the designs."""
+        which, first, place = distinct(self.place[columns])
+        return _Combined(
+            place, first, self.units.take(which), self.pair[which], self.lanes.some(which)
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -189,60 +229,70 @@ class _LaneStreams(Streams):
     """What one of n streams takes of the lanes, the units beside them and main memory.
 
     It is worked out once for each combination of settings; n follows from the pair, which is
-    part of it.
+    part of it. whole : those of more designs, and which of them these are; None: there are none.
     """
 
     d: _LaneChunk
     loads: Loads
+    whole: tuple[_LaneStreams, Array] | None = None
 
     @functools.cached_property
-    def combined(self) -> tuple[Array, Array, Units, Array]:
-        """First design of each of X combinations, (D,) place in them, settings, loop orders."""
+    def combined(self) -> _Combined:
+        """What is worked out once, of these designs: a part of that of `whole`."""
+        if self.whole is not None:
+            return self.whole[0].combined.some(self.whole[1])
         first, place = combinations([self.d.lanes, self.d.unit])
-        units = self.d.units.take(first)
-        return first, place, units, units.code("loop_order", lanes.ORDERS)
+        units, pair, p = self.d.units.take(first), self.d.index[first], self.d.p
+        order = units.code("loop_order", lanes.ORDERS)
+        return _Combined(
+            place, first, units, pair, lanes_of(p.ops, p.rows["products"], pair, units, order)
+        )
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        first, place, units, order = self.combined
-        p, ops, share, pair = self.d.p, self.d.p.ops, n[first], self.d.index[first]
-        compute, taken = np.zeros((2, rows.size, first.size))
-        products = np.array([ops.rows[r].matmul for r in rows])
-        compute[products], taken[products] = streams_of(
-            ops, rows[products], pair, units, order, share
-        )
-        for i, r in enumerate(rows):
-            if not products[i]:
-                compute[i] = _element_seconds(p, r, pair, units, share)
-                if r in p.rows["vector"]:
-                    taken[i] = _lanes_taken(ops, r, pair, units) / share
-        busy = {"lanes": columns(taken, place)}
-        return stream(columns(compute, place), self.loads.at(rows), n, busy)
+        c, p = self.combined, self.d.p
+        units, pair, share = c.units, c.pair, n[c.first]
+        compute, taken = np.zeros((2, rows.size, pair.size))
+        for unit, own in p.rows.items():
+            here = np.flatnonzero(np.isin(rows, own))
+            if unit == "products":
+                few, which = np.unique(p.alike[rows[here]], return_inverse=True)
+                each = streams_of(c.lanes, few, share)
+                compute[here], taken[here] = (x[which] for x in each)
+            elif here.size:
+                compute[here] = _element_seconds(p.ops, unit, rows[here], pair, units, share)
+                if unit == "vector":
+                    taken[here] = _lanes_taken(p.ops, rows[here], pair, units) / share
+        busy = {"lanes": columns(taken, c.place)}
+        return stream(columns(compute, c.place), self.loads.at(rows), n, busy)
 
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs."""
-        return _LaneStreams(self.d.some(columns), self.loads.some(columns))
+        return _LaneStreams(self.d.some(columns), self.loads.some(columns), (self, columns))
 
 
-def _element_seconds(p: PreparedAccelTran, row: int, pair: Array, u: Units, n: Array) -> Array:
-    """(X,) seconds of work that is no product, in one of n streams: whole waves of its units."""
-    ops = p.ops
-    times, elements = ops.count[row, pair], ops.m[row, pair] / n
-    kind = ops.rows[row].kind
-    if row in p.rows["functions"]:
+def _element_seconds(
+    ops: Operations, unit: str, rows: Array, pair: Array, u: Units, n: Array
+) -> Array:
+    """(N, X) seconds of rows that a unit works on and that are no products, in one of n streams:
+    whole waves."""
+    times, elements = columns(ops.count[rows], pair), columns(ops.m[rows], pair) / n
+    if unit == "functions":
         cycles = np.ceil(elements / (u.number("pe") * u.number("lanes_per_pe")))
-    elif kind in OWN:
-        cycles = unit_cycles(ops, row, kind, elements, u)
+    elif unit in OWN:
+        cycles = unit_cycles(ops, rows, unit, elements, u)
     else:
-        cycles = element_cycles(ops, row, elements, u)
+        cycles = element_cycles(ops, rows, elements, u)
     return times * cycles / u.number("clock")
 
 
-def _lanes_taken(ops: Operations, row: int, pair: Array, u: Units) -> Array:
-    """(X,) seconds for which element-wise work takes the lanes, waves shared."""
-    spec, lane_count = ops.rows[row], u.number("pe") * u.number("lanes_per_pe")
-    cycles = spec.simple / u.number("mac_per_lane") + spec.special
-    return ops.count[row, pair] * ops.m[row, pair] * cycles / lane_count / u.number("clock")
+def _lanes_taken(ops: Operations, rows: Array, pair: Array, u: Units) -> Array:
+    """(N, X) seconds for which element-wise work takes the lanes, waves shared."""
+    simple, special = of_elements(ops, rows)
+    lane_count = u.number("pe") * u.number("lanes_per_pe")
+    cycles = simple / u.number("mac_per_lane") + special
+    work = columns(ops.count[rows], pair) * columns(ops.m[rows], pair)
+    return work * cycles / lane_count / u.number("clock")
 
 
 def _sums(p: PreparedAccelTran, values: Array, index: Array) -> Count:

@@ -34,6 +34,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from elector.base.table import columns
+
 Array = np.ndarray
 
 
@@ -46,6 +48,15 @@ def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
 
 #: Products that an array may hold side by side: the same list for every product.
 GROUPS = _group_sizes(8, 1.25, 65536)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cuts:
+    """Folds and pieces of products, all (N, D), as in `Sides`."""
+
+    nr: Array
+    nc: Array
+    pieces: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,18 +81,9 @@ class Sides:
         """Some of the products."""
         return Sides(**{name: getattr(self, name)[products] for name in self.__annotations__})
 
-    def counts(self, products: Array) -> FoldCounts:
-        """Folds and pieces of some of the products."""
-        return FoldCounts(self.nr[products], self.nc[products], self.pieces[products])
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class FoldCounts:
-    """How often operands pass: nr, nc, pieces (N, D) as of `Sides`."""
-
-    nr: Array
-    nc: Array
-    pieces: Array
+    def cuts(self, products: Array, designs: Array) -> Cuts:
+        """How some of the products are cut, of some of the designs."""
+        return Cuts(*(columns(x[products], designs) for x in (self.nr, self.nc, self.pieces)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import columns, distinct
-from elector.machines.systolic.folds import FoldCounts
+from elector.base.table import columns, combinations, distinct
+from elector.machines.systolic.folds import Cuts
 from elector.machines.tiling import Memories, TilingPlan, plan
 from elector.machines.units import Units
 from elector.operations.rows import PARAMETERS, Operations
@@ -15,6 +15,8 @@ from elector.operations.rows import PARAMETERS, Operations
 Array = np.ndarray
 
 FLOWS = ("ws", "os", "is")
+#: Settings that decide how many cycles arrays take for a product.
+ARRAYS, WAYS = ("rows", "cols", "arrays", "accumulators"), ("dataflow", "convention", "preload")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,6 +88,21 @@ def alike(ops: Operations, products: Array) -> Array:
     return np.array(places, dtype=np.intp)
 
 
+def kinds(ops: Operations, products: Array, index: Array, units: Units) -> Array:
+    """(D,) the same number where arrays that are the same see products of the same sides.
+
+    Pairs that differ in how often a product runs, as models of different depth, are one here.
+
+    products : places of the products among the rows. index : (D,) pair of each design.
+    """
+    sizes = np.concatenate([x[products] for x in (ops.batch, ops.m, ops.k, ops.n, ops.span)])
+    seen: dict[bytes, int] = {}
+    shape = [seen.setdefault(x.tobytes(), i) for i, x in enumerate(np.ascontiguousarray(sizes.T))]
+    keys = [np.array(shape, dtype=np.intp)[index]]
+    keys += [units.number(key) for key in ARRAYS] + [units.names[key][1] for key in WAYS]
+    return combinations(keys)[1]
+
+
 def vector_bytes(ops: Operations, index: Array, apart: Array) -> tuple[Array, Array]:
     """(R, D) bytes vector work reads and writes on chip; streamed work only its extra operand.
 
@@ -104,9 +121,7 @@ def vector_bytes(ops: Operations, index: Array, apart: Array) -> tuple[Array, Ar
     return reads, writes
 
 
-def sram_bytes(
-    t: Tables, products: Array, column: Array, s: FoldCounts
-) -> tuple[Array, Array, Array]:
+def sram_bytes(t: Tables, products: Array, column: Array, s: Cuts) -> tuple[Array, Array, Array]:
     """Bytes over all runs: read from and written to the on-chip memory, and partial sums.
 
     The sums of a fold are added to those in the accumulators; the last of them are read once
@@ -118,6 +133,30 @@ def sram_bytes(
         columns(x[products], column) for x in (t.moving, t.fixed, t.turning, t.result, t.sums)
     )
     return moving * s.nc + fixed * s.pieces + turning * s.nr, result, sums * s.nr
+
+
+def accesses(ops: Operations, products: Array, column: Array, s: Cuts) -> dict[str, Array]:
+    """(R, D) elements of each operand the array reads and writes, over all runs.
+
+    products : places of the products among the rows. column : (D,) column of each design. s :
+    folds of the products.
+    """
+    one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(products.size)
+    reads_a = sram_bytes(tables(ops, products, one, zero, zero, 0.0), every, column, s)[0]
+    reads_b = sram_bytes(tables(ops, products, zero, one, zero, 0.0), every, column, s)[0]
+    _, result, sums = sram_bytes(tables(ops, products, zero, zero, one, 1.0), every, column, s)
+    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
+    writes = np.where(sums > 0, sums, result)
+    elements = {}
+    for name, values in (
+        ("a_reads", reads_a),
+        ("b_reads", reads_b),
+        ("out_reads", writes - result),
+        ("out_writes", writes),
+    ):
+        elements[name] = np.zeros((len(ops.rows), column.size))
+        elements[name][products] = values
+    return elements
 
 
 def column_of(ops: Operations, index: Array, units: Units) -> Array:

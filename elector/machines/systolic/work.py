@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import columns
+from elector.base.table import columns, combinations
 from elector.machines import memories
 from elector.machines.buffering import Loads, holds, stream
 from elector.machines.contract import (
@@ -24,7 +24,7 @@ from elector.machines.contract import (
 from elector.machines.systolic import peer
 from elector.machines.systolic.folds import (
     Arrays,
-    FoldCounts,
+    Cuts,
     Sides,
     folds,
     mean_folds,
@@ -33,10 +33,14 @@ from elector.machines.systolic.folds import (
     serial,
 )
 from elector.machines.systolic.tables import (
+    ARRAYS,
     FLOWS,
+    WAYS,
     Tables,
+    accesses,
     alike,
     column_of,
+    kinds,
     planned,
     sram_bytes,
     tables,
@@ -47,6 +51,9 @@ from elector.operations.rows import PARAMETERS, Operations
 
 Array = np.ndarray
 
+#: Settings that decide how long rows take in one of several streams, but for main memory.
+STREAMED = (*ARRAYS, *WAYS, "vector_lanes", "special_cycles", "clock", "sram_bandwidth")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PreparedSystolic:
@@ -56,7 +63,7 @@ class PreparedSystolic:
     plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
     (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
     shared : (products,) bool, all sequences multiply with the same matrix. alike : (products,)
-    the first product with the same sides in every pair.
+    the first product with the same sides in every pair. kind : (D,) see `kinds`.
     words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
 
     index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
@@ -86,6 +93,7 @@ class PreparedSystolic:
     place: Array
     shared: Array
     alike: Array
+    kind: Array
     words: Array
     details: bool
     trains: Array
@@ -131,6 +139,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
         alike(ops, products),
+        kinds(ops, products, index, units),
         peer.tables(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
@@ -144,7 +153,8 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 class _ArrayChunk:
     """D designs of a chunk: their settings, and the pair of each.
 
-    column : (D,) of the tables. half : (D,) of the plan with tiles in half of the memory; that
+    column : (D,) of the tables. kind : (D,) the same where the arrays see products of the same
+    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory; that
     with tiles in all of it stands behind.
     """
 
@@ -153,6 +163,7 @@ class _ArrayChunk:
     index: Array
     column: Array
     half: Array
+    kind: Array
 
     @property
     def double(self) -> Array:
@@ -185,7 +196,8 @@ class _ArrayChunk:
     def some(self, columns: Array) -> _ArrayChunk:
         """Some of the designs."""
         units, index = self.units.take(columns), self.index[columns]
-        return _ArrayChunk(self.p, units, index, self.column[columns], self.half[columns])
+        places = (x[columns] for x in (self.column, self.half, self.kind))
+        return _ArrayChunk(self.p, units, index, *places)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,22 +205,22 @@ class _Compute:
     """Seconds of R rows over all runs, (R, D).
 
     alone : of the unit that computes the row. array, chip : for which the arrays and the port of
-    the on-chip memory are taken. cycles : of the unit. sides : folds of the products of the rows,
-    where their bytes are asked for.
+    the on-chip memory are taken. cycles : of the unit. cuts : asks how the products among
+    the rows are cut.
     """
 
     alone: Array
     array: Array
     chip: Array | None
     cycles: Array
-    sides: FoldCounts
+    cuts: Callable[[], Cuts]
 
 
 def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
-    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half)
+    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part])
     rows = np.arange(len(ops.rows))
     compute, loads = _compute(d, rows, None), _loads(d)
     one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
@@ -221,7 +233,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
-    counts, through = _counts(d, compute, turns)
+    counts, through = _counts(d, compute.cuts(), turns)
     return Activity(
         busy=busy,
         alone=alone,
@@ -234,7 +246,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         limits=_limits(d),
         overlap=Overlap(
             one=one,
-            streams=_ArrayStreams(d, loads),
+            streams=_ArrayStreams(replace(d, units=units.only(STREAMED)), loads),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
         ),
@@ -243,13 +255,15 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
-        details=_details(d, compute.sides, turns, through()) if p.details else None,
+        details=_details(d, compute.cuts(), turns, through()) if p.details else None,
     )
 
 
-def _details(d: _ArrayChunk, s: FoldCounts, turns: Array, traffic: tuple[Array, Array]) -> Details:
+def _details(d: _ArrayChunk, cuts: Cuts, turns: Array, traffic: tuple[Array, Array]) -> Details:
     """Tiles, bytes and accesses of each operation."""
-    return Details(_tiles(d, turns), traffic, _moved(d, turns), _accesses(d, s))
+    return Details(
+        _tiles(d, turns), traffic, _moved(d, turns), accesses(d.p.ops, d.p.products, d.column, cuts)
+    )
 
 
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
@@ -336,22 +350,23 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
     cycles, taken = np.zeros((2, rows.size, d.index.size))
     cycles[~matmul] = work / share
     few, which = np.unique(p.alike[products], return_inverse=True)
-    seen = _sides(d, few, n)
+    first, place = combinations([d.kind] if n is None else [d.kind, n])
+    each = d.some(first)
+    seen = _sides(each, few, None if n is None else n[first])
     count = columns(ops.count[rows[matmul]], d.index)
-    cycles[matmul], taken[matmul] = (x.take(which, axis=0) * count for x in _cycles(d, seen))
+    cycles[matmul], taken[matmul] = (columns(x[which], place) * count for x in _cycles(each, seen))
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
-    ported = bool((port > 0).any())
-    sides = seen.counts(which) if n is None or ported else seen.counts(which[:0])
-    if ported:
-        chip = np.zeros_like(cycles)
-        reads, writes, _ = sram_bytes(p.tables, products, d.column, sides)
+    cuts = functools.partial(seen.cuts, which, place)
+    if (port > 0).any():
+        chip, cut = np.zeros_like(cycles), cuts()
+        reads, writes, _ = sram_bytes(p.tables, products, d.column, cut)
         if n is not None:
-            reads, writes = _sram_of(d, products, sides, n)
+            reads, writes = _sram_of(d, products, cut, n)
         chip[matmul] = (reads + writes) / np.where((port > 0) & ~d.peer, port, np.inf)
         alone = np.maximum(alone, chip)
     taken /= clock
-    return _Compute(alone, taken, chip, cycles, sides)
+    return _Compute(alone, taken, chip, cycles, cuts)
 
 
 def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
@@ -411,7 +426,7 @@ def _cycles(d: _ArrayChunk, s: Sides) -> tuple[Array, Array]:
 # ---- bytes and counts ----
 
 
-def _sram_of(d: _ArrayChunk, products: Array, s: FoldCounts, n: Array) -> tuple[Array, Array]:
+def _sram_of(d: _ArrayChunk, products: Array, s: Cuts, n: Array) -> tuple[Array, Array]:
     """Bytes of one of n streams: each reads the parameters anew."""
     t, flow = d.p.tables, d.units.code("dataflow", FLOWS)
     moving, fixed, turning, result = (
@@ -421,27 +436,6 @@ def _sram_of(d: _ArrayChunk, products: Array, s: FoldCounts, n: Array) -> tuple[
     moving = moving / np.where(flow == 2, again, n)
     fixed = fixed / np.where(flow == 2, n, again)
     return moving * s.nc + fixed * s.pieces + turning / again * s.nr, result / n
-
-
-def _accesses(d: _ArrayChunk, s: FoldCounts) -> dict[str, Array]:
-    """(R, D) elements of each operand the array reads and writes, over all runs."""
-    p, ops, column = d.p, d.p.ops, d.column
-    one, zero, every = np.ones(len(ops.rows)), np.zeros(len(ops.rows)), np.arange(p.products.size)
-    reads_a = sram_bytes(tables(ops, p.products, one, zero, zero, 0.0), every, column, s)[0]
-    reads_b = sram_bytes(tables(ops, p.products, zero, one, zero, 0.0), every, column, s)[0]
-    _, result, sums = sram_bytes(tables(ops, p.products, zero, zero, one, 1.0), every, column, s)
-    # Outputs that stay in the cells leave them once; others pass the accumulators each fold.
-    writes = np.where(sums > 0, sums, result)
-    accesses = {}
-    for name, values in (
-        ("a_reads", reads_a),
-        ("b_reads", reads_b),
-        ("out_reads", writes - result),
-        ("out_writes", writes),
-    ):
-        accesses[name] = np.zeros((len(ops.rows), column.size))
-        accesses[name][p.products] = values
-    return accesses
 
 
 def _start(d: _ArrayChunk) -> Array:
@@ -502,7 +496,7 @@ def _tiles(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
 
 
 def _counts(
-    d: _ArrayChunk, compute: _Compute, turns: Array
+    d: _ArrayChunk, cuts: Cuts, turns: Array
 ) -> tuple[dict[str, Count], Callable[[], tuple[Array, Array]]]:
     """How often each action happens; what passes main memory passes the on-chip memory too.
 
@@ -510,7 +504,7 @@ def _counts(
     """
     p, index = d.p, d.index
     here, every = np.arange(index.size), np.arange(p.products.size)
-    reads, writes, passed = sram_bytes(p.tables, every, d.column, compute.sides)
+    reads, writes, passed = sram_bytes(p.tables, every, d.column, cuts)
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
     read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
