@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,7 +95,9 @@ def structures(table: SettingsTable) -> Structures:
     ]
     kinds: dict[object, int] = {}
     kind = [
-        kinds.setdefault((a.machine, *(a.settings.get(n) for n in _telling(a))), len(kinds))
+        kinds.setdefault(
+            (a.machine, *(tell(a.settings.get(n)) for n, tell in _telling(a).items())), len(kinds)
+        )
         for a in accelerators
     ]
     return Structures(
@@ -107,10 +109,13 @@ def structures(table: SettingsTable) -> Structures:
     )
 
 
-def _telling(accelerator: Accelerator) -> tuple[str, ...]:
-    """Settings of a machine that belong to the structure: its native number formats, and what
-    `auto` follows."""
-    return (*accelerator.machine.natives, *accelerator.machine.deciding)
+def _telling(accelerator: Accelerator) -> dict[str, Callable[[object], object]]:
+    """Settings of a machine that belong to the structure -> what of their values does: native
+    number formats, and what `auto` follows."""
+    natives: dict[str, Callable[[object], object]] = dict.fromkeys(
+        accelerator.machine.natives, lambda value: value
+    )
+    return natives | dict(accelerator.machine.deciding)
 
 
 def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
@@ -119,9 +124,13 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     for name in CATEGORICAL:
         if f"workload.{name}" in table.columns:
             parts.append(table.columns[f"workload.{name}"].codes)
-    for name in sorted({name for a in s.accelerators for name in _telling(a)}):
-        if f"accelerator.{name}" in table.columns:
-            parts.append(table.columns[f"accelerator.{name}"].codes)
+    telling = {n: tell for a in s.accelerators for n, tell in _telling(a).items()}
+    for name in sorted(telling):
+        column = table.columns.get(f"accelerator.{name}")
+        if column is not None:
+            told: dict[object, int] = {}
+            kinds = [told.setdefault(telling[name](v), len(told)) for v in column.values]
+            parts.append(np.array(kinds, dtype=np.intp)[column.codes])
     parts += _shapes(table)
     if "workload.generate" in table.columns:
         field = schema("workload")["generate"]

@@ -236,7 +236,7 @@ def _choices_of(members: tuple[Member, ...]) -> dict[str, Any]:
     def automatic(setting: str, facts: Mapping[str, str]) -> str:
         return choose(setting, {key.removeprefix(start): value for key, value in facts.items()})
 
-    deciding = tuple(start + key for key in choosing.machine.deciding)
+    deciding = {start + key: alike for key, alike in choosing.machine.deciding.items()}
     return {"automatic": automatic, "deciding": deciding}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -179,7 +179,8 @@ class Machine:
     automatic : (`implementation` or `attention`, facts) -> what `auto` stands for; None: the first
         stack, and attention unfused. Facts: mode, family of the model, number format `compute`,
         `stack`, and the settings of `deciding`.
-    deciding : settings that `auto` follows: designs that differ in one are evaluated apart.
+    deciding : settings that `auto` follows -> (value) -> what it makes of it: designs in which
+        that differs are evaluated apart.
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
     clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
@@ -202,7 +203,7 @@ class Machine:
     implementations: tuple[str, ...] = ("eager",)
     serving_only: tuple[str, ...] = ()
     automatic: Callable[[str, Mapping[str, str]], str] | None = None
-    deciding: tuple[str, ...] = ()
+    deciding: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
     clock: str = ""
     compresses: bool = False
     own_idle: bool = False

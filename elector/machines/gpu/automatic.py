@@ -17,6 +17,13 @@ def rules() -> tuple[dict[str, str], ...]:
     return tuple(read_rows(DATA / "automatic.csv"))
 
 
+@functools.cache
+def alike(architecture: object) -> object:
+    """Which rules speak of a family of chips: those that the same rules speak of are alike."""
+    named = [rule["architecture"].split("|") for rule in rules()]
+    return tuple(str(architecture) in names for names in named)
+
+
 def automatic(setting: str, facts: Mapping[str, str]) -> str:
     """The value of the first rule that fits.
 

@@ -38,7 +38,7 @@ from elector.machines.contract import (
     sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
-from elector.machines.gpu.automatic import automatic
+from elector.machines.gpu.automatic import alike, automatic
 from elector.machines.gpu.kernels import (
     UNPACK_ROWS,
     Constants,
@@ -492,6 +492,6 @@ GPU = Machine(
     implementations=IMPLEMENTATIONS,
     serving_only=SERVING_ONLY,
     automatic=automatic,
-    deciding=("architecture",),
+    deciding={"architecture": alike},
     own_idle=True,
 )
