@@ -28,6 +28,7 @@ from elector.studies.error_widths import (
 )
 from elector.studies.simulation import columns_of
 from elector.studies.uncertainty import Sampling, sample
+from elector.studies.watt_limits import watt_limits
 from elector.technology import EVIDENCE, Technology
 
 RESULTS = ("latency_s", "energy_j", "power_w", "area_mm2", "throughput_sequences_per_s")
@@ -293,3 +294,53 @@ def test_the_page_names_python_that_takes_the_intervals() -> None:
         module, _, function = name.partition(".")
         called = getattr(importlib.import_module(module), function)
         assert {"uncertainty", "samples", "seed"} <= inspect.signature(called).parameters.keys()
+
+
+LIMITED = [
+    ("llama-3.1-8b", "h100-sxm-80gb", {"batch": 64, "sequence_length": 1024, "generate": 64}),
+    ("llama-3.1-8b", "h200-sxm-141gb", {"batch": 64, "sequence_length": 1024, "generate": 64}),
+    ("llama-3.1-8b", "b200-sxm-192gb", {"batch": 64, "sequence_length": 1024, "generate": 64}),
+    ("bert-large", "a100-sxm-80gb", {"batch": 128}),
+    ("bert-base", "t4-16gb", {"batch": 64}),
+    ("bert-base", "v100-sxm-32gb", {"batch": 8, "mode": "training"}),
+    ("bert-tiny", "isaac", {"batch": 8}),
+    ("bert-large", "tpu-v4i", {"batch": 64}),
+    ("bert-tiny", "reram+systolic", {}),
+]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize(("model", "accelerator", "workload"), LIMITED)
+def test_no_draw_breaks_what_is_possible(
+    model: str, accelerator: str, workload: dict[str, object], seed: int
+) -> None:
+    """No board draws more than its limit, nothing is faster than its peak; sums stay sums."""
+    settings = {f"workload.{key}": value for key, value in workload.items()}
+    columns = columns_of({"model": model, "accelerator": accelerator, **settings})
+    values = sample(columns, 1, Sampling.of(None, 200, seed)).values
+    limit = watt_limits(columns, 1).whole
+    energy, latency, power = (values[name] for name in ("energy_j", "latency_s", "power_w"))
+    assert (power <= limit).all() and (energy <= limit * latency * (1 + 1e-12)).all()
+    assert power == pytest.approx(energy / latency)
+    utilization = values["utilization"]
+    assert utilization.max() <= 1
+    parts = [values[name] for name in values if name.startswith("energy_by_part_j.")]
+    assert sum(parts) == pytest.approx(energy)
+    said = elector.simulate(
+        model, accelerator, settings=settings, uncertainty=True, samples=200, seed=seed
+    )
+    least = float(said["latency_s"]) * float(said["utilization"])  # type: ignore[arg-type]
+    assert float(said["latency_s_low"]) >= least * (1 - 1e-9)  # type: ignore[arg-type]
+    assert float(said["power_w_high"]) <= limit[0]  # type: ignore[arg-type]
+    for name in RESULTS[:3]:
+        assert said[f"{name}_low"] <= said[name] <= said[f"{name}_high"]  # type: ignore[operator]
+
+
+def test_a_board_at_its_limit_still_has_the_error_of_its_time() -> None:
+    """Energy gives way to the limit, not the time: the published times of such boards say so."""
+    settings = {"workload.batch": 128}
+    said = elector.simulate("bert-large", "a100-sxm-80gb", settings=settings, uncertainty=True)
+    assert said["power_w"] == pytest.approx(400)
+    width = width_of(("ampere", "tensorrt", "bert"))[0].time
+    assert float(said["latency_s_high"]) / float(said["latency_s"]) == pytest.approx(width, rel=0.1)  # type: ignore[arg-type]
+    assert said["power_w_high"] == pytest.approx(400)
