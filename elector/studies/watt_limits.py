@@ -67,12 +67,15 @@ def _of_hybrid(group: StructureGroup, limits: WattLimits) -> None:
     """Puts in the limits of hybrids, those of units and of the whole."""
     whole = np.zeros(group.rows.size)
     assert group.machine.hybrid is not None
-    for member in group.machine.hybrid.members:
+    members = group.machine.hybrid.members
+    for member in members:
         units = member.units(group.units)
         if _LIMIT not in units.numbers:
             whole = whole + np.inf
             continue
         whole = whole + units.number(_LIMIT)
+        if len(members) == 1:  # the whole is that unit
+            break
         none = np.full(limits.whole.size, np.inf), np.zeros(limits.whole.size)
         limit, idle = limits.units.setdefault(f"{member.name}.", none)
         limit[group.rows], idle[group.rows] = units.number(_LIMIT), units.number(_IDLE)

@@ -344,3 +344,80 @@ def test_a_board_at_its_limit_still_has_the_error_of_its_time() -> None:
     width = width_of(("ampere", "tensorrt", "bert"))[0].time
     assert float(said["latency_s_high"]) / float(said["latency_s"]) == pytest.approx(width, rel=0.1)  # type: ignore[arg-type]
     assert said["power_w_high"] == pytest.approx(400)
+
+
+def _hybrid(folder: Path, units: list[str]) -> str:
+    """A hybrid that gives all its work to the first of the units, which are linked in a row."""
+    names = [f"u{i}" for i in range(len(units))]
+    lines = ["description: all on the first unit", "source: a test", "units:"]
+    lines += [f"  {name}: {{base: {base}}}" for name, base in zip(names, units, strict=True)]
+    if len(units) > 1:
+        lines.append("links:")
+    lines += [
+        f"  - {{between: [u0, {name}], kind: package, bandwidth: 400 GB/s, latency: 100 ns}}"
+        for name in names[1:]
+    ]
+    path = folder / f"{'-and-'.join(units)}.yaml"
+    path.write_text("\n".join([*lines, "assignment:", "  - {unit: u0}", ""]))
+    return str(path)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("unit", ["h100-sxm-80gb", "a100-sxm-80gb", "tpu-v4i", "isaac"])
+def test_a_hybrid_of_one_unit_has_the_interval_of_the_unit(
+    unit: str, seed: int, tmp_path: Path
+) -> None:
+    """At the limit of an H100 too."""
+    model, batch = ("bert-large", 256) if unit == "h100-sxm-80gb" else ("bert-tiny", 4)
+    settings = {"workload.batch": batch}
+    both = [
+        elector.simulate(model, name, settings=settings, uncertainty=True, samples=100, seed=seed)
+        for name in (unit, _hybrid(tmp_path, [unit]))
+    ]
+    names = [name for name in both[0] if name.endswith(("_low", "_high"))]
+    assert "latency_s_low" in names and "power_w_high" in names
+    for name in names:
+        assert both[1][name] == pytest.approx(both[0][name], rel=1e-9), name
+
+
+@pytest.mark.parametrize("regime", ["bert", "language", "training", "products"])
+@pytest.mark.parametrize("stack", ["vllm", "tensorrt-llm", "eager"])
+@pytest.mark.parametrize("units", [("hopper", "tpu"), ("ada", "reram"), ("hopper", "hopper")])
+def test_a_hybrid_is_not_surer_than_any_of_its_units(
+    units: tuple[str, str], stack: str, regime: str
+) -> None:
+    width, _ = width_of((" + ".join(units), stack, regime))
+    assert width.cases == 0
+    for family in (*units, "reram"):
+        own = width_of((family, stack, regime))[0]
+        assert width.time >= own.time and width.power >= own.power
+
+
+@pytest.mark.parametrize("other", ["systolic", "isaac", "h100-sxm-80gb"])
+def test_a_hybrid_that_gives_a_gpu_all_is_not_surer_than_the_gpu(
+    other: str, tmp_path: Path
+) -> None:
+    settings = {"workload.batch": 1, "workload.sequence_length": 128, "workload.generate": 8}
+    ends = []
+    for name in ("h100-sxm-80gb", _hybrid(tmp_path, ["h100-sxm-80gb", other])):
+        said = elector.simulate("gpt2", name, settings=settings, uncertainty=True, samples=300)
+        assert any("no published case" in note for note in said["notes"]) == bool(ends)  # type: ignore[attr-defined]
+        low, value, high = (float(said[f"latency_s{end}"]) for end in ("_low", "", "_high"))  # type: ignore[arg-type]
+        ends.append((low / value, high / value))
+    assert ends[1][0] <= ends[0][0] * (1 + 1e-9) and ends[1][1] >= ends[0][1] * (1 - 1e-9)
+
+
+def test_no_unit_of_a_hybrid_draws_more_than_its_limit(tmp_path: Path) -> None:
+    """All of a prompt's work on the H100: what it draws, and what the other draws idle."""
+    path = _hybrid(tmp_path, ["h100-sxm-80gb", "systolic"])
+    settings = {"workload.batch": 64, "workload.sequence_length": 1024, "workload.generate": 64}
+    columns = columns_of({"model": "llama-3.1-8b", "accelerator": path, **settings})
+    values = sample(columns, 1, Sampling.of(None, 200)).values
+    names = [name for name in values if name.startswith("energy_by_part_j.u0.")]
+    busy = sum(values[name] for name in names) / values["latency_s"]
+    assert len(names) > 3 and busy.max() <= 700
+    assert (values["utilization"] <= 1).all()
+    whole = watt_limits(
+        columns_of({"model": "gpt2", "accelerator": _hybrid(tmp_path, ["gpu", "gpu"])}), 1
+    )
+    assert whole.whole == pytest.approx([800])
