@@ -31,6 +31,8 @@ REGIMES = (
 )
 #: What stands for any family, stack and regime.
 ANY = ("*", "*", "*")
+#: Standard deviations from the median to the 95th percentile of a normal distribution.
+REACH = 1.6448536269514722
 #: Between the families of the units of a hybrid.
 TOGETHER = " + "
 

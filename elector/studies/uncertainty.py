@@ -36,7 +36,8 @@ from elector.cost.pricing import LEAKAGE, Cost
 from elector.cost.results import ENDS, registry
 from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
-from elector.studies.error_widths import Kind, Width, kinds_of, said, spread, width_of
+from elector.studies.error_widths import REACH, Kind, Width, kinds_of, said, spread, width_of
+from elector.studies.stated_dies import stated_dies
 from elector.studies.watt_limits import watt_limits
 from elector.technology import ConstantRow, Technology
 
@@ -47,12 +48,13 @@ SAMPLES, SEED = 1000, 0
 FEWEST, MOST = 20, 100_000
 #: Quantiles at the ends of an interval.
 _QUANTILES = (0.05, 0.95)
-#: Standard deviations from the median to the 95th percentile of a normal distribution.
-REACH = 1.6448536269514722
 #: Samples that are priced in one call, for the sake of memory.
 _TOGETHER = 100_000
 #: Constants that are records, not means: what silicon reached decides whether a design can run.
 _LIMITS = ((LOGIC, "clock"),)
+#: Rows that are what another leaves of a whole: 1 / (1 + other). To how much, as they are written.
+_REST = (("gpu.die:area", "overhead:area_fraction"),)
+_SAME = 1e-3
 #: What keeps the last digit of a power below its limit.
 _ROUNDED_UP = 1.0 + 1e-15
 #: Results that follow the time, and in which direction.
@@ -121,9 +123,24 @@ class Sampling:
         if "drawn" not in self._known:
             own = self.technology
             rows = [row for row in own.rows if (row.part, row.quantity) not in _LIMITS]
-            values = {row.id: (row.value * self.factors(row)).tolist() for row in rows}
+            factors = {row.id: self.factors(row) for row in rows}
+            _tie(own, factors)
+            values = {row.id: (row.value * factors[row.id]).tolist() for row in rows}
             self._known["drawn"] = own.drawn(values)
         return self._known["drawn"]
+
+
+def _tie(technology: Technology, factors: dict[str, Array]) -> None:
+    """Gives constants that are 1 / (1 + another) the draws of that one.
+
+    factors : row -> (S,) factors, which change in place. A row that says something else than the
+    other one is its own, and keeps its own draws.
+    """
+    for part, whole in _REST:
+        row, other = technology.row(part), technology.row(whole)
+        least = 1.0 + float(other.value)
+        if abs(float(row.value) * least - 1.0) < _SAME:
+            factors[part] = least / (1.0 + float(other.value) * factors[whole])
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,7 +218,12 @@ def sample(
     errors = _errors(sampling, wide, codes, own)
     cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
     errors = _possible(cost, columns, size, errors)
-    return Samples(_priced(cost, errors), wide, codes, *errors)
+    values = _priced(cost, errors)
+    dies = stated_dies(columns, size, sampling.samples, sampling.stream)
+    if dies.units:
+        plain = evaluate(columns, size, technology=sampling.technology, level="groups")
+        values |= dies.restated(values, plain)
+    return Samples(values, wide, codes, *errors)
 
 
 def pieces(size: int, samples: int) -> Iterator[slice]:

@@ -107,7 +107,10 @@ def test_a_result_lies_in_its_interval(model: str, accelerator: str) -> None:
     for name in RESULTS:
         low, value, high = (result[n] for n in (f"{name}_low", name, f"{name}_high"))
         assert isinstance(low, float) and isinstance(value, float) and isinstance(high, float)
-        assert 0 < low < value < high
+        if name == "area_mm2" and accelerator == "a100-sxm-80gb":  # printed in a data sheet
+            assert low == value == high
+        else:
+            assert 0 < low < value < high
     assert "macs_low" not in result and "parameters_low" not in result
     highest = result["utilization_high"]
     assert isinstance(highest, float) and highest <= 1
@@ -421,3 +424,64 @@ def test_no_unit_of_a_hybrid_draws_more_than_its_limit(tmp_path: Path) -> None:
         columns_of({"model": "gpt2", "accelerator": _hybrid(tmp_path, ["gpu", "gpu"])}), 1
     )
     assert whole.whole == pytest.approx([800])
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_a_data_sheet_prints_is_exact(seed: int) -> None:
+    """The area of a printed die has no interval; of one that is taken, that of its evidence."""
+    printed = ["h100-sxm-80gb", "a100-sxm-80gb", "rtx-4090", "mi210", "t4-16gb", "gpu"]
+    taken = {"b200-sxm-192gb": "assumed", "b300-sxm-288gb": "assumed", "mi250": "derived"}
+    rows: list[dict[str, object]] = [
+        {"model": "bert-tiny", "accelerator": name} for name in (*printed, *taken)
+    ]
+    rows.append({**rows[0], "accelerator.die": "900 mm2"})
+    frame = elector.sweep(rows, uncertainty=True, samples=400, seed=seed)
+    exact = frame["area_mm2_low"] == frame["area_mm2_high"]
+    assert exact.tolist() == [True] * len(printed) + [False] * len(taken) + [True]
+    assert (frame["area_mm2_low"] == frame["area_mm2"])[exact].all()
+    for place, evidence in enumerate(taken.values(), len(printed)):
+        for end in ("low", "high"):
+            ratio = frame[f"area_mm2_{end}"][place] / frame["area_mm2"][place]
+            assert abs(math.log(ratio)) == pytest.approx(math.log(spreads()[evidence]), rel=0.2)
+
+
+def test_the_parts_of_a_stated_die_are_drawn_together() -> None:
+    """Die and overhead differ from draw to draw, and make up what is stated in each."""
+    for name in ("h100-sxm-80gb", "b200-sxm-192gb"):
+        columns = columns_of({"model": "bert-tiny", "accelerator": name})
+        values = sample(columns, 1, Sampling.of(None, 200)).values
+        parts = [values[f"area_by_part_mm2.{n}"] for n in ("die", "beyond the die", "overhead")]
+        assert parts[0].std() > 0 and parts[2].std() > 0 and (parts[1] == 0).all()
+        assert sum(parts) == pytest.approx(values["area_mm2"])
+
+
+def test_what_a_die_has_no_room_for_is_drawn() -> None:
+    """A cache that the die cannot hold has the spread of what it rests on."""
+    settings = {"accelerator.l2": "2 GB"}
+    said = elector.simulate(
+        "bert-tiny", "h100-sxm-80gb", settings=settings, uncertainty=True, samples=200
+    )
+    assert said["area_by_part_mm2"]["beyond the die"] > 0  # type: ignore[index]
+    assert said["area_mm2_low"] < said["area_mm2"] < said["area_mm2_high"]  # type: ignore[operator]
+
+
+def test_the_die_of_a_unit_is_exact_too(tmp_path: Path) -> None:
+    both = _hybrid(tmp_path, ["h100-sxm-80gb", "systolic"])
+    columns = [columns_of({"model": "bert-tiny", "accelerator": n}) for n in (both, "systolic")]
+    drawn, other = (sample(one, 1, Sampling.of(None, 100)).values["area_mm2"] for one in columns)
+    die = float(elector.simulate("bert-tiny", "h100-sxm-80gb")["area_mm2"])  # type: ignore[arg-type]
+    assert drawn - other == pytest.approx(np.full((100, 1), die))
+
+
+def test_a_share_of_its_own_keeps_its_own_draws(tmp_path: Path) -> None:
+    """Only what is 1 / (1 + overhead) follows the overhead."""
+    own = tmp_path / "own.csv"
+    row = "gpu.die,area,0.8,1,,bench,assumed\n"
+    own.write_text("part,quantity,value,unit,node_nm,source,evidence\n" + row)
+    whole = []
+    for technology in (Technology.load(), Technology.load(own)):
+        price = Sampling.of(technology, 100).drawn.price
+        share = price("gpu.die", "area", 7.0).value
+        whole.append(np.asarray(share * (1.0 + price("overhead", "area_fraction", 7.0).value)))
+    assert whole[0] == pytest.approx(np.full(100, 1.0), rel=1e-3)
+    assert whole[1].std() > 0.05
