@@ -19,9 +19,9 @@ def rules() -> tuple[dict[str, str], ...]:
 
 @functools.cache
 def alike(architecture: object) -> object:
-    """Which rules speak of a family of chips: those that the same rules speak of are alike."""
+    """Which rules a family of chips is open to: families that the same ones speak of are alike."""
     named = [rule["architecture"].split("|") for rule in rules()]
-    return tuple(str(architecture) in names for names in named)
+    return tuple(architecture in names for names in named)
 
 
 def automatic(setting: str, facts: Mapping[str, str]) -> str:
