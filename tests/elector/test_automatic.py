@@ -9,7 +9,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, read_rows, schema
 from elector.describe.formats import load_model
 from elector.machines.gpu import stacks
-from elector.machines.gpu.automatic import FACTS, automatic, rules
+from elector.machines.gpu.automatic import FACTS, automatic, chips_of, rules
 
 CHIPS = schema("gpu")["architecture"].choices
 FAMILIES = ("encoder", "decoder", "encoder-decoder", "vision", "gemm", "operations")
@@ -158,6 +158,23 @@ def test_rules_name_what_there_is():
         assert rule["source"]
         for fact in FACTS:
             assert not rule[fact] or set(rule[fact].split("|")) <= set(known[fact])
+
+
+def test_what_auto_takes_has_releases_for_the_chip():
+    for mode, family, chip in itertools.product(("inference", "training"), FAMILIES, CHIPS):
+        facts = dict(mode=mode, family=family, architecture=chip, compute="fp16", stack="auto")
+        chips = chips_of(automatic("implementation", facts))
+        assert chips is None or chip in chips
+
+
+def test_a_stack_without_a_release_for_the_chip_is_said():
+    """In a table those rows alone say so."""
+    cells = [("mi300x", "tensorrt"), ("a100-sxm-40gb", "tensorrt"), ("v100-sxm-32gb", "vllm")]
+    rows = [
+        {"model": "bert-tiny", "accelerator": a, "workload.implementation": s} for a, s in cells
+    ]
+    notes = elector.sweep(rows)["notes"]
+    assert ["no release" in str(note) for note in notes] == [True, False, True]
 
 
 @pytest.mark.parametrize("stack", stacks.SERVING_ONLY)

@@ -24,6 +24,15 @@ def alike(architecture: object) -> object:
     return tuple(architecture in names for names in named)
 
 
+@functools.cache
+def chips_of(stack: str) -> frozenset[str] | None:
+    """Families of chips that a stack's releases take (data/stack_chips.csv); None: all of them."""
+    for row in read_rows(DATA / "stack_chips.csv"):
+        if row["stack"] == stack:
+            return frozenset(row["architectures"].split("|"))
+    return None
+
+
 def automatic(setting: str, facts: Mapping[str, str]) -> str:
     """The value of the first rule that fits.
 
