@@ -106,7 +106,8 @@ def compare(
         return
     for option, text in (("--tolerance", tolerance), ("--junit", junit), ("--key", key)):
         if text not in (None, ()):
-            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=text)
+            shown = text if isinstance(text, str) else " ".join(text or ())
+            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=shown)
     shared.no_draws_without(uncertainty, "samples", "seed")
     settings = shared.settings_of(assignments, options)
     draws = (samples, seed) if uncertainty else None

@@ -22,8 +22,12 @@ from elector.studies.sweep_table import LIMIT, OWN, Kinds
 #: Results that are compared where none are named.
 METRICS = ("latency_s", "energy_j", "area_mm2")
 #: From the worst to the best.
-VERDICTS = ("missing", "unreadable", "infeasible", "worse", "better", "feasible", "new", "same")
-REGRESSIONS = VERDICTS[:4]
+CHANGED = "changed"
+VERDICTS = (
+    *("missing", "unreadable", "infeasible", "worse", CHANGED),
+    *("better", "feasible", "new", "same"),
+)
+REGRESSIONS = VERDICTS[:5]
 #: Most lines of a table that a message names.
 _SHOWN = 4
 
@@ -49,7 +53,8 @@ class MovedResult:
         """Relative change; None where it has no meaning."""
         if self.old is None or self.new is None or self.old == 0:
             return None
-        return self.new / self.old - 1.0
+        change = self.new / self.old - 1.0
+        return change if math.isfinite(change) else None
 
     @property
     def regressed(self) -> bool:
@@ -93,7 +98,7 @@ def compare(
     old, new : CSV files as `elector sweep` writes them.
     tolerance : share of a result that may get worse, such as 0.02 or "2%".
     metrics : results that are compared; a result that has a better side counts as worse on the
-        other one, any other result whichever way it moves.
+        other one; any other is a regression, as changed, whichever way it moves.
     key : columns that rows are matched by, alone; by default model, accelerator, settings and
         notes.
 
@@ -240,7 +245,16 @@ def _given(path: Path, header: list[str], key: Sequence[str]) -> list[str]:
     for name in key:
         if name not in known:
             said = "is a result" if name in header else "column is missing"
-            raise InputError(said, file=path, field="--key", value=name, allowed=known)
+            named = [column for column in known if column.endswith(f".{name}")]
+            hint = f"did you mean {named[0]}?" if named and name not in header else None
+            raise InputError(
+                said,
+                file=path,
+                field="--key",
+                value=name,
+                allowed=None if hint else known,
+                hint=hint,
+            )
     return list(key)
 
 
@@ -300,10 +314,12 @@ def _feasible(row: Row) -> bool:
 
 
 def _number(text: str) -> float | None:
+    """The figure in a cell; None where there is none: an empty cell, words, nan."""
     try:
-        return float(text) if text else None
+        value = float(text) if text else math.nan
     except ValueError:
         return None
+    return None if math.isnan(value) else value
 
 
 def _metric(
@@ -319,8 +335,9 @@ def _metric(
     gain = {"up": new - old, "down": old - new}.get(metric.better, -abs(new - old))
     if gain > 0:
         return MovedResult(design, "better", name, old, new, text)
-    within = -gain <= allowed * abs(old)
-    return MovedResult(design, "same" if within else "worse", name, old, new, text)
+    within = math.isfinite(old) and -gain <= allowed * abs(old)
+    verdict = "worse" if metric.better else CHANGED
+    return MovedResult(design, "same" if within else verdict, name, old, new, text)
 
 
 def junit(old: str, new: str, moved: Sequence[MovedResult]) -> str:
