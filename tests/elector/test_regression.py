@@ -306,6 +306,58 @@ def test_tables_that_cannot_be_read_are_refused(agreed: Path, tmp_path: Path) ->
     assert run("compare", str(agreed), str(agreed), "--junit", str(out)).exit_code == 2
 
 
+@pytest.mark.parametrize("kinds", [("csv", "json"), ("json", "parquet"), ("parquet", "csv")])
+def test_tables_are_read_in_every_format_that_sweep_writes(
+    tmp_path: Path, kinds: tuple[str, str]
+) -> None:
+    table = tmp_path / "designs.csv"
+    table.write_text(
+        "note.id,model,accelerator,workload.batch,accelerator.rows,accelerator.sram,"
+        "accelerator.clock,workload.precision\n"
+        "1,bert-tiny,systolic,1,,8 MB,700 MHz,\n"
+        "2,bert-mini,systolic,2,64,,,bf16\n"
+        "3,gpt2-xl,t4-16gb,4096,,,,fp16\n"
+    )
+    paths = [tmp_path / f"{i}.{kind}" for i, kind in enumerate(kinds)]
+    for path in paths:
+        assert run("sweep", str(table), "--out", str(path)).exit_code == 0
+    result = run("compare", *map(str, paths))
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "3 designs: 0 got worse, 3 the same, 0 new\n"
+    by_note = run("compare", *map(str, paths), "--key", "note.id")
+    assert by_note.stdout == result.stdout
+
+
+def test_rows_of_a_file_of_records_are_counted_as_rows(tmp_path: Path) -> None:
+    record = {"model": "bert-tiny", "accelerator": "systolic", "energy_j": 1, "area_mm2": 1}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([record | {"latency_s": i} for i in (1, 2)]))
+    result = run("compare", str(path), str(path))
+    assert f"{path}: rows 1 and 2 are the same in model" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.json", b"{}", "no list of records"),
+        ("t.json", b"[1]", "no list of records"),
+        ("t.json", b'[{"model": ["x"], "accelerator": "y"}]', "no single value"),
+        ("t.json", b'[{"model": "x"}]', "column is missing"),
+        ("t.json", b"[{", "JSON"),
+        ("t.json", b"", "JSON"),
+        ("t.parquet", b"PAR1 is no such file PAR1", "not a Parquet file"),
+        ("t.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    result = run("compare", str(path), str(path))
+    assert result.exit_code == 2 and words in result.stderr and str(path) in result.stderr
+
+
 # ---- one model on several accelerators
 
 
