@@ -294,9 +294,12 @@ def _of_kind(
         )
     further = [key for key in _FURTHER if _is_number(entries.get(key)) and entries[key] > 0]
     if further:
+        number = entries[further[0]]
+        layers = "one layer that predicts" if number == 1 else f"{number} layers that predict"
+        are, they = ("is", "it runs") if number == 1 else ("are", "they run")
         notes.append(
-            f"the {entries[further[0]]} layers that predict further tokens ({further[0]}) are "
-            "left out: they run only where they are asked for"
+            f"the {layers} further tokens ({further[0]}) {are} left out: {they} only where "
+            f"{'it is' if number == 1 else 'they are'} asked for"
         )
     if kind.note:
         notes.append(kind.note)
