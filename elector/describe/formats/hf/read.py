@@ -208,11 +208,14 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
 
 
 def _silent_sizes(whole: str, kind: Kind, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes that the text model of a whole has by its class alone: own name -> number."""
+    """Sizes that the text model of a whole has by its class alone: own name -> number.
+
+    whole : type of the whole. kind, entries : row and configuration of its text model.
+    """
     groups = [own.split("|") for own in kind.names.values()]
     return {
         key: value
-        for key, value in class_sizes().get(whole, {}).items()
+        for key, value in class_sizes(whole, kind.model_type).items()
         if not any(
             name in entries for name in (key, *(n for own in groups if key in own for n in own))
         )
