@@ -345,6 +345,28 @@ def test_no_pattern_takes_more_than_a_second(tmp_path: Path, pattern: str, liste
     assert time.process_time() - started < 1
 
 
+@pytest.mark.parametrize(
+    ("ignore", "said"),
+    [
+        (["lm_head", "re:model.layers.0.*"], "leaves matrices of layer 0 as"),
+        (["model.layers.3.mlp.down_proj"], "leaves matrices of layer 3 as"),
+        ([r"re:.*layers\.[2-7]\.mlp.*"], "leaves matrices of layers 2, 3, 4, 5 and 2 more as"),
+        (["re:.*.*.*.*x"], "patterns of"),
+        (["lm_head", "re:vision_model.*"], ""),
+        (["re:.*self_attn.*"], ""),  # a whole part, which is counted as it is
+    ],
+)
+def test_layers_that_are_ignored_and_counted_are_said(
+    tmp_path: Path, ignore: list[str], said: str
+) -> None:
+    stored = grouped((["Linear"], INT4), ignore=tuple(ignore))
+    _, notes = weights(tmp_path, stored)
+    own = [note for note in notes if "quantization_config.ignore" in note]
+    assert bool(own) == bool(said)
+    if own:
+        assert said in own[0] and "not counted here: they are stored like the others" in own[0]
+
+
 def test_many_patterns_and_names_take_no_more(tmp_path: Path) -> None:
     names = [f"model.layers.{number}.other" for number in range(20_000)]
     many = [f"re:.*.*(.|.)(.|.){number}x" for number in range(180)]

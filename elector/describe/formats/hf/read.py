@@ -14,7 +14,7 @@ from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.listed_modules import wholly_listed
 from elector.describe.formats.hf.quantization import beside, of_group, quantization, unread
-from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart
+from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart, unsaid
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
@@ -392,6 +392,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         formats, entries = quantization(stored, file), stored
         if formats.method == "compressed-tensors":
             formats = _told_apart(formats, stored, model, file)
+            model = replace(model, notes=(*model.notes, *unsaid(stored, model, formats)))
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))

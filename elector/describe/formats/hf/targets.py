@@ -16,7 +16,7 @@ from typing import Any
 
 from elector.describe.formats.hf.stored_values import Stored, wrong
 from elector.describe.model import Block, Model
-from elector.describe.quantization import MODULES, Quantization
+from elector.describe.quantization import LAYER, MODULES, Quantization
 from elector.describe.variants import layers_of
 
 #: The class of the modules that are stored, as targets name it.
@@ -76,8 +76,9 @@ def by_targets(
     ignored = _listed(entries.get("ignore") or [], "ignore", file)
     if not all(own.listed for own, _ in groups) or len(set(patterns)) < len(patterns):
         return None  # which group is a module's?
+    shared = _shared(patterns)
     for before in _BEFORE:
-        names = {part: list(_names(part, model, before, patterns)) for part in MODULES}
+        names = {part: list(_names(part, model, before, shared)) for part in MODULES}
         every = [name for part in names.values() for name in part]
         if not _are_bounded([*patterns, *ignored], len(every)):
             return None
@@ -184,7 +185,7 @@ def _listed(value: object, where: str, file: object) -> list[str]:
     return value
 
 
-def _names(part: str, model: Model, before: str, patterns: list[str]) -> Iterator[str]:
+def _names(part: str, model: Model, before: str, shared: str) -> Iterator[str]:
     """Names of the modules of a part, in every layer that has it."""
     if part == "head":
         if model.has_part(part):
@@ -192,11 +193,11 @@ def _names(part: str, model: Model, before: str, patterns: list[str]) -> Iterato
         return
     for number, block in enumerate(layers_of(model)):
         if block.has_part(part):
-            for module in _modules(part, block, model, patterns):
+            for module in _modules(part, block, model, shared):
                 yield f"{before}layers.{number}.{module}"
 
 
-def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iterator[str]:
+def _modules(part: str, block: Block, model: Model, shared: str) -> Iterator[str]:
     """Names of the modules of a part of a layer."""
     if part == "attention":
         latent = (("q_a_proj", "q_b_proj") if block.q_lora_rank else ("q_proj",)) + _LATENT
@@ -208,9 +209,6 @@ def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iter
         return
     gated = model.gated if part == "feed forward" else model.experts_gated
     own = (*(("gate_proj",) if gated else ()), "up_proj", "down_proj")
-    # one shared expert, or several, as the classes call them
-    single = any(re.search(r"shared_expert(?!s)", pattern) for pattern in patterns)
-    shared = "shared_expert" if single else "shared_experts"
     experts = sorted({0, 1, block.experts - 1} & set(range(block.experts)))
     inside_of = {
         "feed forward": ["mlp"],
@@ -218,6 +216,42 @@ def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iter
         "shared experts": [f"mlp.{shared}"],
     }
     yield from (f"{inside}.{name}" for inside in inside_of[part] for name in own)
+
+
+def _shared(patterns: Iterable[str]) -> str:
+    """One shared expert, or several, as the classes call them that patterns are of."""
+    single = any(re.search(r"shared_expert(?!s)", pattern) for pattern in patterns)
+    return "shared_expert" if single else "shared_experts"
+
+
+def unsaid(entries: Mapping[str, Any], model: Model, formats: Quantization) -> list[str]:
+    """A note on what `ignore` leaves as it is and is counted in the format of the others.
+
+    entries : a `quantization_config`. formats : what was read of it; where it tells parts apart,
+    or is not counted, there is nothing to say.
+    """
+    if formats.weights in ("", "mixed") or formats.parts:
+        return []
+    ignored = entries.get("ignore") or []
+    own, shared = _Modules.of(ignored), _shared(ignored)
+    parts = [part for part in MODULES if part not in ("head", *formats.kept)]
+    counted = "as they are, which is not counted here: they are stored like the others"
+    for before in _BEFORE:
+        names = [name for part in parts for name in _names(part, model, before, shared)]
+        if not _are_bounded(own.patterns, len(names)):
+            return [f"patterns of quantization_config.ignore leave modules {counted}"]
+        left = [name for name in names if name in own.listed or own.fit(name)]
+        if left:
+            return [f"quantization_config.ignore leaves matrices of {_places(left)} {counted}"]
+    return []
+
+
+def _places(names: Iterable[str]) -> str:
+    """The layers of modules, the first of them by number."""
+    layers = sorted({int(number[1]) for name in names if (number := LAYER.search(name))})
+    more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+    word = "layers" if len(layers) > 1 else "layer"
+    return f"{word} {', '.join(map(str, layers[:4]))}{more}"
 
 
 def told_apart(formats: Quantization, parts: Mapping[str, Stored | None]) -> Quantization | None:
