@@ -13,7 +13,7 @@ from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
 from elector.describe.formats.hf.listed_modules import wholly_listed
 from elector.describe.formats.hf.quantization import beside, of_group, quantization, unread
-from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart
+from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart, unsaid
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
@@ -209,11 +209,14 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
 
 
 def _silent_sizes(whole: str, kind: Kind, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes that the text model of a whole has by its class alone: own name -> number."""
+    """Sizes that the text model of a whole has by its class alone: own name -> number.
+
+    whole : type of the whole. kind, entries : row and configuration of its text model.
+    """
     groups = [own.split("|") for own in kind.names.values()]
     return {
         key: value
-        for key, value in class_sizes().get(whole, {}).items()
+        for key, value in class_sizes(whole, kind.model_type).items()
         if not any(
             name in entries for name in (key, *(n for own in groups if key in own for n in own))
         )
@@ -365,6 +368,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         formats, entries = quantization(stored, file), stored
         if formats.method == "compressed-tensors":
             formats = _told_apart(formats, stored, model, file)
+            model = replace(model, notes=(*model.notes, *unsaid(stored, model, formats)))
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))
