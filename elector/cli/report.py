@@ -107,7 +107,7 @@ def _interval_rows(result: Record) -> list[list[str]]:
     return [
         [registry().label(name), *(metric.show(result[f"{name}_{end}"]) for end in ("low", "high"))]
         for name, metric in registry().shown(result)
-        if f"{name}_low" in result
+        if f"{name}_low" in result and result[f"{name}_low"] != result[f"{name}_high"]
     ]
 
 

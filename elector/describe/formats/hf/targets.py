@@ -15,7 +15,7 @@ from typing import Any
 
 from elector.describe.formats.hf.stored_values import Stored, wrong
 from elector.describe.model import Block, Model
-from elector.describe.quantization import MODULES, Quantization
+from elector.describe.quantization import MODULES, Quantization, nearest_said
 from elector.describe.variants import layers_of
 
 #: The class of the modules that are stored, as targets name it.
@@ -173,7 +173,8 @@ def told_apart(formats: Quantization, parts: Mapping[str, Stored | None]) -> Qua
     formats : what was read without a look at the parts.
     """
     method = formats.method
-    own = {p: Quantization(method, *of).format if of else "" for p, of in parts.items()}
+    each = {p: Quantization(method, *of) for p, of in parts.items() if of}
+    own = {p: each[p].format if p in each else "" for p in parts}
     packed = [part for part, name in own.items() if name]
     if not packed or any(of and not own[part] for part, of in parts.items()):
         return None
@@ -186,4 +187,6 @@ def told_apart(formats: Quantization, parts: Mapping[str, Stored | None]) -> Qua
         for part in MODULES
         if own.get(part, "") != own[main] or part == "head"
     )
-    return replace(formats, weights=stored[0], bits=stored[1], group=stored[2], parts=others)
+    near = nearest_said({part: each[part] for part, _ in others if part in each})
+    own_of_main = replace(formats, weights=stored[0], bits=stored[1], group=stored[2])
+    return replace(own_of_main, parts=others, near=near)
