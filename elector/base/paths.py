@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -184,8 +184,7 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
     try:
         there = os.fstat(number)
         _require_readable(there, path, limit, field)
-        if (read := _READ.get()) is not None and stat.S_ISREG(there.st_mode):
-            read.add((there.st_dev, there.st_ino))
+        _remember(there)
         if stat.S_ISFIFO(there.st_mode):
             return _heard(number, path, limit, field)
         return _joined(iter(lambda: os.read(number, _PIECE), b""), path, limit, field)
@@ -200,6 +199,8 @@ def read_standard_input(name: str, limit: int = LIMIT) -> bytes:
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None:
         raise InputError("standard input is closed", file=name)
+    with suppress(OSError, ValueError):  # a stream that is no file's
+        _remember(os.fstat(stream.fileno()))
     try:
         return _joined(iter(lambda: stream.read(_PIECE), b""), name, limit, None)
     except (OSError, ValueError) as error:
@@ -248,6 +249,12 @@ def reading() -> Iterator[None]:
         yield
     finally:
         _READ.reset(token)
+
+
+def _remember(there: os.stat_result) -> None:
+    read = _READ.get()
+    if read is not None and stat.S_ISREG(there.st_mode):
+        read.add((there.st_dev, there.st_ino))
 
 
 def was_read(path: str | Path) -> bool:

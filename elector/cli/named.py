@@ -59,7 +59,7 @@ def _require_apart(command: click.Command, raw: Mapping[str, object]) -> None:
         if OUTPUTS.intersection(parameter.opts):
             outputs |= _written(parameter, texts)
             continue
-        path = isinstance(parameter.type, click.Path)
+        path = isinstance(parameter.type, click.Path) or parameter.metavar in ("FILE", "RUN")
         for text in texts:
             # What has neither is a shipped name, which goes before a file of that name.
             named = {text, text.partition("=")[2].strip()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +119,20 @@ def test_a_report_is_not_written_over_the_records_of_a_run(
     result = CliRunner().invoke(transcode, words)
     assert result.exit_code == 2 and "run names it, too" in result.stderr
     assert Path("run/front.csv").read_text() == "precious\n"
+    words = ["check", "other", "--require", "front >= 1", "--baseline", "run"]
+    result = CliRunner().invoke(transcode, [*words, "--junit", "run/front.csv"])
+    assert result.exit_code == 2 and "--baseline names it, too" in result.stderr
     require_apart({"--out": "run/front.png"}, [("run", "run")])
+
+
+def test_what_standard_input_comes_from_is_an_input(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("model,accelerator\nbert-tiny,systolic\n")
+    words = [sys.executable, "-m", "elector", "sweep", "-", "--out", str(table)]
+    with table.open() as stream:
+        ended = subprocess.run(words, stdin=stream, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "is read by this command, too" in ended.stderr
+    assert table.read_text() == "model,accelerator\nbert-tiny,systolic\n"
 
 
 def test_a_page_is_not_written_over_the_measurements(
