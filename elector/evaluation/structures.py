@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,7 +96,7 @@ def structures(table: SettingsTable) -> Structures:
     kinds: dict[object, int] = {}
     kind = [
         kinds.setdefault(
-            (a.machine, *(tell(a.settings.get(n)) for n, tell in _telling(a).items())), len(kinds)
+            (a.machine, *(_told(a, n, a.settings.get(n)) for n in _telling(a))), len(kinds)
         )
         for a in accelerators
     ]
@@ -109,13 +109,18 @@ def structures(table: SettingsTable) -> Structures:
     )
 
 
-def _telling(accelerator: Accelerator) -> dict[str, Callable[[object], object]]:
-    """Settings of a machine that belong to the structure -> what of their values does: native
-    number formats, and what `auto` follows."""
-    natives: dict[str, Callable[[object], object]] = dict.fromkeys(
-        accelerator.machine.natives, lambda value: value
-    )
-    return natives | dict(accelerator.machine.deciding)
+def _telling(accelerator: Accelerator) -> tuple[str, ...]:
+    """Settings of a machine that belong to the structure: native number formats, and what `auto`
+    follows."""
+    return (*accelerator.machine.natives, *accelerator.machine.deciding)
+
+
+def _told(accelerator: Accelerator, name: str, value: object) -> object:
+    """What of a setting's value belongs to the structure; of one that is not given, of the
+    machine's own."""
+    text = str(accelerator.machine.fields[name].default if value is None else value).strip()
+    alike = accelerator.machine.deciding.get(name)
+    return text if alike is None else alike(text)
 
 
 def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
@@ -124,12 +129,13 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     for name in CATEGORICAL:
         if f"workload.{name}" in table.columns:
             parts.append(table.columns[f"workload.{name}"].codes)
-    telling = {n: tell for a in s.accelerators for n, tell in _telling(a).items()}
+    telling = {name: a for a in s.accelerators for name in _telling(a)}
     for name in sorted(telling):
         column = table.columns.get(f"accelerator.{name}")
         if column is not None:
-            told: dict[object, int] = {}
-            kinds = [told.setdefault(telling[name](v), len(told)) for v in column.values]
+            told: dict[object, int] = {None: 0}  # as the preset has it
+            own = [None if v is None else _told(telling[name], name, v) for v in column.values]
+            kinds = [told.setdefault(value, len(told)) for value in own]
             parts.append(np.array(kinds, dtype=np.intp)[column.codes])
     parts += _shapes(table)
     if "workload.generate" in table.columns:

@@ -225,10 +225,13 @@ def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> Assig
     return AssignmentRule(tuple(patterns_of), str(entry["unit"]))
 
 
-def _choices_of(members: tuple[Member, ...]) -> dict[str, Any]:
-    """What `auto` follows: the first unit with a choice of its own, so that a hybrid whose work
-    all goes there is that unit."""
-    choosing = next((m for m in members if m.machine.automatic is not None), None)
+def _choices_of(members: tuple[Member, ...], rules: tuple[AssignmentRule, ...]) -> dict[str, Any]:
+    """What `auto` follows: the first unit with a choice of its own that a rule gives work to, so
+    that a hybrid whose work all goes to one unit is that unit."""
+    working = {rule.unit for rule in rules} or {m.name for m in members}
+    choosing = next(
+        (m for m in members if m.machine.automatic is not None and m.name in working), None
+    )
     if choosing is None or choosing.machine.automatic is None:
         return {}
     start, choose = f"units.{choosing.name}.", choosing.machine.automatic
@@ -290,7 +293,7 @@ def assemble(
         native=native,
         events=None,  # its units have theirs
         stated=tuple(f"units.{m.name}.{key}" for m in members for key in m.machine.stated),
-        **_choices_of(members),
+        **_choices_of(members, rules),
         **_stacks_of(members),
         hybrid=hybrid,
     )

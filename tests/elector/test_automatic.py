@@ -9,7 +9,7 @@ from elector.base.errors import InputError
 from elector.base.table import DATA, read_rows, schema
 from elector.describe.formats import load_model
 from elector.machines.gpu import stacks
-from elector.machines.gpu.automatic import FACTS, automatic, rules
+from elector.machines.gpu.automatic import FACTS, automatic, chips_of, rules
 
 CHIPS = schema("gpu")["architecture"].choices
 FAMILIES = ("encoder", "decoder", "encoder-decoder", "vision", "gemm", "operations")
@@ -82,6 +82,43 @@ def test_chips_in_one_table_choose_alone():
             assert latency == alone["latency_s"]
 
 
+def test_a_row_chooses_alone_whatever_stands_beside_it(tmp_path):
+    """A family that is not given is that of the preset, or of the schema; blanks are none."""
+    own = tmp_path / "own.yaml"
+    own.write_text("base: gpu\ndatapath: bf16\nsms: 60\n")
+    family = "accelerator.architecture"
+    tables = [
+        [
+            {"model": "bert-base", "accelerator": "a100-sxm-40gb", family: f},
+            {"model": "bert-base", "accelerator": "a100-sxm-40gb"},
+        ]
+        for f in ("cdna", " volta ", "any", None)
+    ]
+    tables += [
+        [{"model": m, "accelerator": a} for a in ("mi300x", str(own))]
+        for m in ("bert-base", "t5-base", "gpt2")
+    ]
+    unit = "accelerator.units.gpu.architecture"
+    tables.append([{"model": "bert-tiny", "accelerator": "hpt", unit: f} for f in ("cdna", None)])
+    for rows in tables:
+        alone = [elector.sweep([row])["latency_s"].iloc[0] for row in rows]
+        assert list(elector.sweep(rows)["latency_s"]) == alone
+        assert list(elector.sweep(rows[::-1])["latency_s"]) == alone[::-1]
+
+
+def test_an_idle_gpu_chooses_nothing_for_the_units_that_work(tmp_path):
+    path = tmp_path / "idle.yaml"
+    path.write_text(
+        "units: {array: {base: tpu-v4i}, gpu: {base: a100-sxm-40gb}}\n"
+        "links: [{between: [array, gpu], kind: board, bandwidth: 32 GB/s, latency: 1 us}]\n"
+        "assignment: [{unit: array}]\n"
+    )
+    assert chosen("gpt2", str(path)) == ("eager", "unfused")
+    settings = {"workload.batch": 8}
+    both = [elector.simulate("gpt2", a, settings=settings) for a in (str(path), "tpu-v4i")]
+    assert both[0]["latency_s"] == both[1]["latency_s"]
+
+
 def test_a_chip_of_ones_own_chooses_by_its_family():
     for family, stack in (("pascal", "eager"), ("turing", "vllm"), ("any", "vllm")):
         own = {"accelerator.architecture": family}
@@ -121,6 +158,23 @@ def test_rules_name_what_there_is():
         assert rule["source"]
         for fact in FACTS:
             assert not rule[fact] or set(rule[fact].split("|")) <= set(known[fact])
+
+
+def test_what_auto_takes_has_releases_for_the_chip():
+    for mode, family, chip in itertools.product(("inference", "training"), FAMILIES, CHIPS):
+        facts = dict(mode=mode, family=family, architecture=chip, compute="fp16", stack="auto")
+        chips = chips_of(automatic("implementation", facts))
+        assert chips is None or chip in chips
+
+
+def test_a_stack_without_a_release_for_the_chip_is_said():
+    """In a table those rows alone say so."""
+    cells = [("mi300x", "tensorrt"), ("a100-sxm-40gb", "tensorrt"), ("v100-sxm-32gb", "vllm")]
+    rows = [
+        {"model": "bert-tiny", "accelerator": a, "workload.implementation": s} for a, s in cells
+    ]
+    notes = elector.sweep(rows)["notes"]
+    assert ["no release" in str(note) for note in notes] == [True, False, True]
 
 
 @pytest.mark.parametrize("stack", stacks.SERVING_ONLY)

@@ -19,9 +19,18 @@ def rules() -> tuple[dict[str, str], ...]:
 
 @functools.cache
 def alike(architecture: object) -> object:
-    """Which rules speak of a family of chips: those that the same rules speak of are alike."""
+    """Which rules a family of chips is open to: families that the same ones speak of are alike."""
     named = [rule["architecture"].split("|") for rule in rules()]
-    return tuple(str(architecture) in names for names in named)
+    return tuple(architecture in names for names in named)
+
+
+@functools.cache
+def chips_of(stack: str) -> frozenset[str] | None:
+    """Families of chips that a stack's releases take (data/stack_chips.csv); None: all of them."""
+    for row in read_rows(DATA / "stack_chips.csv"):
+        if row["stack"] == stack:
+            return frozenset(row["architectures"].split("|"))
+    return None
 
 
 def automatic(setting: str, facts: Mapping[str, str]) -> str:

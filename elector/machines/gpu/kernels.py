@@ -206,10 +206,21 @@ def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1
     left : (D,) what tensor cores keep of their rate: a part where rows do not begin at multiples
         of 16 bytes, or inside flash attention.
     """
-    cores = d.rate * (d.tiles or c).tensor_share * left
-    lanes = d.lanes / (d.sms * d.clock)
-    rate = np.where(d.tensor, np.maximum(cores, lanes * c.plain_share), d.rate * c.plain_share)
+    cores, lanes = _rates(c, d)
+    rate = np.where(d.tensor, np.maximum(cores * left, lanes), d.rate * c.plain_share)
     return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
+
+
+def _rates(c: Constants, d: Device) -> tuple[Array, Array]:
+    """(D,) multiply-accumulates a cycle and SM inside a tile: of tensor cores, and of the lanes."""
+    cores = d.rate * (d.tiles or c).tensor_share
+    return np.asarray(cores), np.asarray(d.lanes / (d.sms * d.clock) * c.plain_share)
+
+
+def on_cores(c: Constants, d: Device) -> Array:
+    """(D,) whether tensor cores multiply: they do where they are not slower than the lanes."""
+    cores, lanes = _rates(c, d)
+    return np.asarray(d.tensor & (cores >= lanes))
 
 
 def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Array]:

@@ -38,7 +38,7 @@ from elector.machines.contract import (
     sum_rows,
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
-from elector.machines.gpu.automatic import alike, automatic
+from elector.machines.gpu.automatic import alike, automatic, chips_of
 from elector.machines.gpu.kernels import (
     UNPACK_ROWS,
     Constants,
@@ -47,6 +47,7 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     constants,
     memory_seconds,
+    on_cores,
     product_seconds,
     tiles,
     vector_seconds,
@@ -212,7 +213,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(clocked),
         told=Remarks(
             extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
-            notes=_notes(units, d),
+            notes=_notes(units, d) | _foreign(p, units),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -363,7 +364,7 @@ def _counts(
     p: PreparedGpu, d: Device, index: Array, moved: Array, touched: Array
 ) -> dict[str, Count]:
     """How often each action happens."""
-    ops, here = p.ops, np.arange(index.size)
+    ops, here, cores = p.ops, np.arange(index.size), on_cores(p.constants, d)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
     for r, product in unpacked(ops.rows):
@@ -374,8 +375,8 @@ def _counts(
     none = macs.shape[1] - 1
     simple, special = _vector_work(ops)
     return {
-        "mac": Count(macs, np.where(d.tensor, index, none)),
-        "plain mac": Count(macs, np.where(d.tensor, none, index)),
+        "mac": Count(macs, np.where(cores, index, none)),
+        "plain mac": Count(macs, np.where(cores, none, index)),
         "vector": Count(elements * simple[:, None], index),
         "special": Count(elements * special[:, None], index),
         "cache": Count(touched, here),
@@ -396,6 +397,17 @@ def _notes(units: Units, d: Device) -> dict[str, Note]:
     given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
     text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
     return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
+
+
+def _foreign(p: PreparedGpu, units: Units) -> dict[str, Note]:
+    """Stacks that have no release for a family of chips: what `auto` never takes."""
+    stack, names = p.ops.workload.implementation, units.names["architecture"]
+    chips = chips_of(stack)
+    lacking = [chips is not None and name not in chips for name in names[0]]
+    if not any(lacking):
+        return {}
+    text = f"{stack} has no release for chips of this family: simulated as if it had"
+    return {text: Note(np.array(lacking)[names[1]])}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
