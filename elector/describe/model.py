@@ -215,6 +215,8 @@ class Model:
     scan_bias, taps_bias : biases of the projections and of the convolution of a scan.
     scan_norm : what Mamba-2's scan leaves is normed (Falcon-H1's is not).
     routing : exponent of how unevenly tokens choose experts; 0: evenly, at random.
+    longest : positions that the file of a model without a table of them was made for, which bounds
+        nothing (0: it does not say).
     quantization : what the file says of the numbers its weights are stored in, or None.
     notes : what the reader of the file has to say.
     """
@@ -275,6 +277,7 @@ class Model:
     taps_bias: bool = True
     scan_norm: bool = True
     routing: float = 0.0
+    longest: int = 0
     quantization: Quantization | None = None
     notes: tuple[str, ...] = ()
 
@@ -358,6 +361,7 @@ MODEL_FIELDS = (
     "labels",
     "patch_inputs",
     "patches",
+    "longest",
     "routing",
 )
 #: What says where a description comes from, and changes nothing.

@@ -185,6 +185,21 @@ def predicted(group: StructureGroup) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
+def beyond_positions(group: StructureGroup) -> dict[str, Note]:
+    """A sequence that is longer than a file without a table of positions says of its model."""
+    longest = group.models.numbers["longest"]
+    length = group.workload.sequence_length + group.workload.generate
+    over = (longest > 0) & (length > longest)
+    if not over.any():
+        return {}
+    numbers = {"length": (length[group.pair], "1"), "longest": (longest[group.pair], "1")}
+    text = (
+        "a sequence of {length} tokens is longer than the {longest} positions that the model's "
+        "file says (max_position_embeddings): it is costed all the same"
+    )
+    return {text: Note(over[group.pair], numbers)}
+
+
 def of_the_model(group: StructureGroup) -> dict[str, Note]:
     """What the reader of a model's file has to say."""
     return {text: Note(where) for text, where in group.said.items()}
@@ -215,6 +230,7 @@ SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
     packed,
     wider_products,
     predicted,
+    beyond_positions,
     idle_sizes,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import loaded, run
+from quantized_llama import LLAMA
 
 import elector
 from elector.base.errors import InputError
@@ -253,3 +255,22 @@ def test_a_column_of_a_sweep(tmp_path: Path) -> None:
     again = tmp_path / "again.csv"
     assert run("sweep", str(out), "--out", str(again)).exit_code == 0
     assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("length", "generate", "said"), [(4096, 0, False), (4097, 0, True), (4090, 10, True)]
+)
+def test_a_sequence_beyond_the_positions_of_a_file_is_said(
+    tmp_path: Path, length: int, generate: int, said: bool
+) -> None:
+    """Rotary positions bound nothing; the file says how many the model was made for."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA))
+    sizes = {"workload.sequence_length": length, "workload.generate": generate}
+    notes = elector.simulate(file, "a100-sxm-80gb", settings=sizes)["notes"]
+    assert isinstance(notes, list)
+    beyond = [note for note in notes if "longer than the" in note]
+    assert len(beyond) == said
+    assert all(
+        f"{length + generate:,}" in note or str(length + generate) in note for note in beyond
+    )

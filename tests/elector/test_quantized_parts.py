@@ -14,6 +14,7 @@ from quantized_llama import LLAMA, MATRICES, REST, weights
 
 import elector
 from elector.describe.formats import load_model
+from elector.describe.formats.hf.quantization import quantization
 from elector.evaluation.path import inspect
 from elector.operations.roles import Role
 from elector.studies.simulation import columns_of
@@ -419,3 +420,17 @@ def test_scans_that_are_called_attention_stay_where_attention_does(tmp_path: Pat
     size, _ = weights(tmp_path, stored, model)
     layers = {"full": 144 * (2 * 120 + 2 * 60), "linear": 144 * 5 * 120}  # 3 and 2 of them
     assert size - plain == 3 * layers["full"] + 2 * layers["linear"]
+
+
+def test_a_part_in_groups_that_no_format_has_is_counted_in_the_nearest() -> None:
+    layers = {
+        "model.layers.0.self_attn.q_proj": {"quant_algo": "W4A16_AWQ", "group_size": 100},
+        "model.layers.0.mlp.up_proj": {"quant_algo": "FP8"},
+    }
+    stored = {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    read = quantization(stored, "")
+    assert dict(read.parts)["attention"] == "int4"
+    assert read.near == (
+        "attention in int4 in groups of 100 (modelopt), 4.2 bits a weight, counted as int4, "
+        "4.156 bits",
+    )

@@ -168,7 +168,7 @@ def _same(entries: Mapping[str, Any], model: Model) -> bool:
         read = from_mapping(entries, "", None)
     except InputError:
         return False
-    bare = {"name": "", "source": "", "notes": (), "quantization": None}
+    bare = {"name": "", "source": "", "notes": (), "quantization": None, "longest": 0}
     return replace(read, **bare) == replace(model, **bare)  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ from elector.describe.formats.hf.stored_values import (
     Stored,
     flag_of,
     group_size,
+    require_words,
     whole_number,
     width_of,
     wrong,
@@ -58,14 +59,6 @@ _LEFT_OUT = (
     "ignored_layers",
     "llm_int8_skip_modules",
 )
-#: Keys that hold one of a few words, which change no sizes, or nothing.
-_WORDS = {
-    "activation_scheme": ("dynamic", "static"),
-    "fmt": ("e4m3", "e4m3fn", "e5m2", "float8_e4m3fn", "float8_e5m2"),
-    "activations": ("int8", "float8"),
-    "linear_class": ("bitlinear", "autobitlinear"),
-    "quantization_mode": ("offline", "online"),
-}
 #: Keys that say how a file was made or is run, and those that are read here.
 _QUIET = re.compile(
     r"quant_method|quant_algo|bits|w_bit|group_size|q_group_size|weight_block_size|weights"
@@ -87,9 +80,7 @@ _QUIET = re.compile(
 
 def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
     """`quantization_config`. Raises InputError for a method nobody described."""
-    for key, words in _WORDS.items():
-        if entries.get(key) is not None and entries[key] not in words:
-            raise wrong(key, entries[key], "unknown value", file, words)
+    require_words(entries, file)
     method = _method(entries, file)
     stored = _agreed(_METHODS[method](entries, file), entries, file)
     return _quantization(method, stored, entries, file)

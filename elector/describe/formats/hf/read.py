@@ -58,6 +58,8 @@ _FURTHER = (
 )
 #: Least share of letters that a type and the one it may be meant for have in common.
 _ALIKE = 0.65
+#: More positions than any sequence has.
+_POSITIONS = 1 << 40
 #: How errors begin that say that something is not read, not that it is wrong.
 _REFUSALS = (
     "model type is not supported",
@@ -306,6 +308,9 @@ def _of_kind(
         )
     if kind.note:
         notes.append(kind.note)
+    longest = entries.get(config.name("max_position_embeddings"))
+    if type(longest) is int and 0 < longest <= _POSITIONS and model.position_kind != "learned":
+        model = replace(model, longest=longest)
     return replace(model, notes=(*model.notes, *notes))
 
 

@@ -11,6 +11,14 @@ from elector.base.errors import InputError
 Stored = tuple[str, float, int]
 WHERE = "quantization_config"
 LARGEST = 1 << 20
+#: Keys that hold one of a few words, which change no sizes, or nothing.
+_WORDS = {
+    "activation_scheme": ("dynamic", "static"),
+    "fmt": ("e4m3", "e4m3fn", "e5m2", "float8_e4m3fn", "float8_e5m2"),
+    "activations": ("int8", "float8"),
+    "linear_class": ("bitlinear", "autobitlinear"),
+    "quantization_mode": ("offline", "online"),
+}
 
 
 def wrong(
@@ -61,3 +69,10 @@ def flag_of(entries: Mapping[str, Any], key: str, file: object) -> bool:
     if not isinstance(value, bool):
         raise wrong(key, value, "must be true or false", file)
     return value
+
+
+def require_words(entries: Mapping[str, Any], file: object) -> None:
+    """Raise InputError for a word that nobody knows. entries : of a `quantization_config`."""
+    for key, words in _WORDS.items():
+        if entries.get(key) is not None and entries[key] not in words:
+            raise wrong(key, entries[key], "unknown value", file, words)
