@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FAILED, INTERRUPTED = 1, 130
+#: Bytes that are asked for once and handed back at once. glibc gives freed memory of more than
+#: twice the largest piece it has seen freed back to the system, which clears each page anew when
+#: it is asked for again: up to a fifth of an evaluation. 32 MiB is the most that it minds.
+_KEPT = (32 << 20) - 65536
 
 
 def run(name: str) -> NoReturn:
@@ -25,6 +29,7 @@ def run(name: str) -> NoReturn:
     1 where standard output could not be written, silently so where a pipe's reader went away;
     130 where the user interrupted it.
     """
+    _keep_memory()
     # A shell that starts a command in the background has it ignore interrupts: left so.
     heeded = {number: signal.getsignal(number) for number in _endings()}
     for number, handler in heeded.items():
@@ -51,6 +56,14 @@ def run(name: str) -> NoReturn:
             raise
         failure = error
     _end(code if isinstance(code, int) else int(code is not None), failure)
+
+
+def _keep_memory() -> None:
+    """Has the allocator keep what is freed, for the rest of the process.
+
+    A program may settle that, a library not: whoever imports elector has an allocator of their own.
+    """
+    bytes(_KEPT)  # zeros that nobody reads: no page of them is ever in memory
 
 
 def _endings() -> list[signal.Signals]:

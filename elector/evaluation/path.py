@@ -47,11 +47,6 @@ CHUNK_NUMBERS, CHUNK_COLUMNS = 200_000, 1024
 ROWS, BLOCK_NUMBERS = 25, 100_000
 #: Settings that a block is sorted by: enough for the few dozen chunks that it has.
 SORTED = 4
-#: Bytes of an array that is made once and dropped at once. glibc hands freed memory of more than
-#: twice the largest array it has seen dropped back to the system, which clears each page anew
-#: when it is asked for again: up to a fifth of an evaluation. 32 MiB is the most that it minds.
-KEPT = (32 << 20) - 65536
-np.empty(KEPT, dtype=np.uint8)
 
 LEVELS = ("scalars", "groups", "operations")
 

@@ -127,7 +127,7 @@ def _kind(group: StructureGroup, family: str) -> Kind:
 
 def candidates(kind: Kind) -> list[Kind]:
     """Groups of cases that speak for a kind of design, the narrowest first."""
-    hide = itertools.product((False, True), repeat=3)
+    hide = sorted(itertools.product((False, True), repeat=3), key=sum)  # by how many are any
     narrowing = [
         (_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide
     ]

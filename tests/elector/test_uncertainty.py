@@ -485,3 +485,9 @@ def test_a_share_of_its_own_keeps_its_own_draws(tmp_path: Path) -> None:
         whole.append(np.asarray(share * (1.0 + price("overhead", "area_fraction", 7.0).value)))
     assert whole[0] == pytest.approx(np.full(100, 1.0), rel=1e-3)
     assert whole[1].std() > 0.05
+
+
+def test_groups_of_two_facts_speak_before_those_of_one() -> None:
+    own = candidates(("ampere", "tensorrt", "bert"))
+    hidden = [sum(part == "*" for part in key) for key in own]
+    assert hidden == sorted(hidden) and len(own) == 8

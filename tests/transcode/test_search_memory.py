@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from transcode.engines import streams
 from transcode.engines.base import Seen
 from transcode.pareto import Archive
 from transcode.runs import manifest, snapshot
+from transcode.runs.texts import Texts
 from transcode.search import prepare
 from transcode.space import Space, describe, load, restore
 
@@ -224,13 +226,30 @@ def test_a_front_worked_out_from_its_parts_is_the_one_that_was_written(tmp_path:
 
 
 def test_front_csv_is_read_with_equal_texts_once(tmp_path: Path) -> None:
-    """A front of hundreds of settings repeats a few texts."""
+    """A front of hundreds of settings repeats a few texts: a byte a cell, and the text itself."""
     space = load("transcode")
-    runs.front.write(tmp_path, space, front_of(space, 2_000), HEADER)
+    runs.front.write(tmp_path, space, front_of(space, 6_000), HEADER)
     text = (tmp_path / "front.csv").read_text()
-    names = [o.name for o in space.objectives]
+    names, settings = [o.name for o in space.objectives], [p.name for p in space.parameters]
     held: list[Any] = []
-    assert peak(lambda: held.append(snapshot._columns(text, [], names))) < 24 * 240 * 2_000
+    assert peak(lambda: held.append(snapshot._columns(text, settings, names))) < 8 * 240 * 6_000
+    (columns,), reader = held, csv.DictReader(text.splitlines())
+    for row, cells in enumerate(reader):
+        assert all(columns[name][row] == cell for name, cell in cells.items())
+    assert row == 5_999
+
+
+@pytest.mark.parametrize("values", [1, 256, 257, 300])
+def test_a_column_of_texts_is_what_a_list_would_be(values: int) -> None:
+    """However many values there are: a byte tells 256 apart."""
+    texts = [str(n * n % values) for n in range(1_000)]
+    column = Texts(texts[:300])
+    column.extend(texts[300:])
+    assert list(column) == texts and len(column) == 1_000
+    assert column[-1] == texts[-1] and column[7] == texts[7]
+    assert column[:3] == texts[:3] and column[5::99] == texts[5::99]
+    with pytest.raises(IndexError):
+        column[1_000]
 
 
 # ---- time ----

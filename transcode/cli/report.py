@@ -74,7 +74,7 @@ def moment(taken: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()
     _said(
         (
             *lines,
-            *_front(manifest, dict(taken.columns), console),
+            *_front(manifest, taken.columns, console),
             *_about(manifest, taken.folder),
         ),
         console,
@@ -237,7 +237,7 @@ def _about(manifest: dict[str, Any], folder: Path) -> list[str]:
 
 def _front(
     manifest: dict[str, Any],
-    columns: dict[str, list[str]],
+    columns: Mapping[str, Sequence[str]],
     console: Console,
     extra: Mapping[str, list[str]] = MappingProxyType({}),
     title: str = "",
@@ -352,7 +352,7 @@ def _heading(name: str) -> str:
 
 
 def _values(
-    space: dict[str, Any], columns: dict[str, list[str]], rows: list[int]
+    space: dict[str, Any], columns: Mapping[str, Sequence[str]], rows: list[int]
 ) -> dict[str, list[str]]:
     """Heading -> cells of every objective, with one standard deviation of an accuracy."""
     cells_of, known = {}, registry_of(restore(space))

@@ -347,6 +347,8 @@ def _feasible(columns: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str
     if "feasible" not in columns:
         return columns
     keep = [i for i, text in enumerate(columns["feasible"]) if text.lower() in ("true", "1")]
+    if len(keep) == len(columns["feasible"]):  # as on every front: no copy of it
+        return columns
     return {key: [texts[i] for i in keep] for key, texts in columns.items()}
 
 

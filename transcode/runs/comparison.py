@@ -176,7 +176,7 @@ def _side(run: Path) -> Side:
     if not taken.size or reference is None:
         raise InputError("has no feasible design", file=taken.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
-    values = np.array([taken.columns[name] for name in objectives], dtype=float)
+    values = np.array([list(taken.columns[name]) for name in objectives], dtype=float)
     return Side(
         taken.folder,
         taken.manifest["designs"],

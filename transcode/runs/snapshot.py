@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from elector.base import paths
 from elector.base.errors import EvaluationError, InputError
 from transcode import pareto
 from transcode.runs import front, manifest, parts, query
+from transcode.runs.texts import Texts
 
 #: Largest front.csv or front.json that is read [byte]: some million designs.
 _LARGEST = 1 << 30
@@ -30,7 +31,7 @@ _ROWS = 128
 CHECKPOINT = "checkpoint"
 #: Keys of a manifest that only a checkpoint renews.
 RENEWED = (CHECKPOINT, "hypervolume", "front", "reference_point")
-Table = Mapping[str, list[str]]
+Table = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,19 @@ def _written(folder: Path, recorded: Mapping[str, Any]) -> tuple[Snapshot | None
     return Snapshot(folder, {"reference_point": None, **known, **recorded}, text, columns), ""
 
 
-def _columns(text: str, settings: list[str], objectives: list[str]) -> dict[str, list[str]]:
-    """Front.csv by columns. Raises ValueError or csv.Error for what is none."""
+def _columns(text: str, settings: list[str], objectives: list[str]) -> Table:
+    """Front.csv by columns. Raises ValueError or csv.Error for what is none.
+
+    settings : columns of parameters of the space, which repeat their values.
+    """
     reader = csv.reader(_lines(text))
     header = next(reader, [])
     for name in dict.fromkeys(("id", *settings, *objectives)):
         if name not in header:
             raise ValueError(f"it has no column {name}")
     places = {name: place for place, name in enumerate(header)}
-    columns: dict[str, list[str]] = {name: [] for name in places}
+    repeating = set(settings)
+    columns: dict[str, Texts | list[str]] = {n: Texts() if n in repeating else [] for n in places}
     filled = filter(None, reader)
     while rows := list(islice(filled, _ROWS)):
         for row in rows:
@@ -137,7 +142,7 @@ def _columns(text: str, settings: list[str], objectives: list[str]) -> dict[str,
         for name, place in places.items():
             columns[name].extend(sys.intern(row[place]) for row in rows)
     for name in objectives:
-        if not np.isfinite(np.array(columns[name], dtype=float)).all():
+        if not np.isfinite(np.array(list(columns[name]), dtype=float)).all():
             raise ValueError(f"a design has no {name}")
     return columns
 
