@@ -139,7 +139,10 @@ def _folded(cell: str, size: int) -> list[str]:
 
 
 def between(low: str, high: str) -> str:
-    """An interval, its unit said once where both ends have the same: `149-514 us`."""
+    """An interval, its unit said once where both ends have the same: `149-514 us`; one value where
+    the ends are alike."""
+    if low == high:
+        return low
     if low.partition(" ")[2] == high.partition(" ")[2]:
         low = low.partition(" ")[0]
     return f"{low}-{high}"

@@ -91,6 +91,24 @@ def test_they_are_those_of_a_sweep_of_the_front(folder: Path) -> None:
     assert (swept["edp_low"] == front["edp_low"]).all()  # only the space knows it: passed through
 
 
+def test_a_front_keeps_to_limits_and_printed_dies(tmp_path: Path) -> None:
+    """Boards at their limits, in a search as in a sweep: watts end there, a die is exact."""
+    limits = {"h100-sxm-80gb": 700.0, "a100-sxm-80gb": 400.0, "l4-24gb": 72.0}
+    space = {
+        "name": "boards",
+        "model": [{"base": "bert-large"}],
+        "accelerator": [{"base": name} for name in limits],
+        "workload": {"batch": 128},
+        "objectives": {"latency_s": "min", "power_w": "min", "area_mm2": "min"},
+    }
+    search(tmp_path / "boards", space)
+    front = table(tmp_path / "boards")
+    limit = front["accelerator"].map(limits)
+    assert len(front) > 1 and (front["power_w"] > 0.99 * limit).any()
+    assert (front["power_w_high"] <= limit).all()
+    assert "area_mm2_low" not in front or (front["area_mm2_low"] == front["area_mm2_high"]).all()
+
+
 def test_an_accuracy_is_drawn_from_its_deviation(folder: Path) -> None:
     many = transcode.front(folder, uncertainty=True, samples=4000)
     expected = many["accuracy"] + 1.645 * many["accuracy_std"]
