@@ -37,6 +37,7 @@ import figures
 import validation_page
 import yaml
 
+from elector.base.choices import choices
 from elector.evaluation.applies import conditions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +132,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def schema_row(prefix: str, row: dict[str, str]) -> tuple[object, ...]:
     """Key, type, unit, default, allowed values, meaning, and what it does to an accuracy."""
     span = " to ".join(part for part in (row["low"], row["high"]) if part)
-    allowed = " ".join(f"`{c}`" for c in row["choices"].split("|") if c) or span
+    allowed = " ".join(f"`{choice}`" for choice in choices(row["choices"]) or ()) or span
     unit = "" if row["unit"] == "1" else row["unit"]
     default = f"`{row['default']}`" if row["default"] else ""
     accuracy = ": ".join(part for part in (row["accuracy"], row["accuracy_reason"]) if part)

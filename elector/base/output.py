@@ -27,6 +27,8 @@ __all__ = [
 
 #: Suffixes of pictures.
 PICTURES = (".png", ".pdf", ".svg")
+#: Suffixes of what the records of a run are kept in.
+_OF_RUNS = (".csv", ".json", ".jsonl", ".log", ".npy", ".npz", ".parquet", ".yaml", ".pt")
 
 
 def not_written(error: OSError, path: object = None) -> ElectorError:
@@ -77,33 +79,78 @@ def check_output(
             scratch.unlink(missing_ok=True)
 
 
-def require_apart(named: Mapping[str, object]) -> None:
-    """Refuse one file for two outputs, before any work: the second would take the first's place.
+def require_apart(named: Mapping[str, object], inputs: Iterable[tuple[str, object]] = ()) -> None:
+    """Refuse one file for two outputs, or for an input and an output, before any work: what is
+    written last would take the place of the other.
 
     named : option -> the file it names, as the user did; None where it was not given.
+    inputs : (argument or option, what it names); what names no file is no matter. What the
+        running command has read (`paths.reading`) is an input, too.
     """
     known: dict[Path, str] = {}
+    there = [(field, name) for field, name in inputs if _is_there(name)]
     for field, name in named.items():
-        if name is None or str(name) == "-" or paths.is_special(str(name)):
+        if name is None or str(name) == "-" or not _is_plain(str(name)):
             continue
         place = Path(os.path.realpath(str(name)))
-        if place in known:
+        others = [other for other, text in there if _is_same(str(name), str(text))]
+        if others or place in known:
             raise InputError(
-                f"{known[place]} names it, too", file=name, field=field, hint="another file"
+                f"{[*others, known.get(place)][0]} names it, too",
+                file=name,
+                field=field,
+                hint="another file",
             )
+        _require_unread(Path(str(name)), field)
         known[place] = field
+
+
+def _is_there(name: object) -> bool:
+    """Whether a text names a file or folder; one that the system refuses is refused when read."""
+    return _is_plain(str(name)) and paths.exists(str(name))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is no device or pipe, and the system lets it be looked at."""
+    try:
+        return not paths.is_special(name)
+    except ElectorError:  # which `check_output` and the reader say in their own words
+        return False
+
+
+def _is_same(output: str, read: str) -> bool:
+    """Whether an output is the file that is read, by whatever name, or one that a folder which is
+    read consists of: of a run folder all but pages, pictures and reports."""
+    try:
+        if paths.exists(output) and os.path.samefile(output, read):
+            return True
+        inside = Path(os.path.realpath(read)) in Path(os.path.realpath(output)).parents
+        own = Path(output).suffix.lower() in _OF_RUNS or Path(output).name.startswith(".")
+        return inside and own and paths.is_folder(read) and paths.is_file(output)
+    except OSError:
+        return False
+
+
+def _require_unread(path: Path, field: str | None = None) -> None:
+    """Refuse to write over what the running command has read."""
+    if paths.was_read(path):
+        raise InputError(
+            "is read by this command, too", file=path, field=field, hint="another file"
+        )
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """The name to write a file under: beside it, renamed in the end; a device or pipe itself.
 
-    Raises what `not_written` makes of an OSError.
+    Raises what `not_written` makes of an OSError, and InputError for a file that the running
+    command has read.
     """
     if paths.is_special(path):
         with _named(path):
             yield path
         return
+    _require_unread(path)
     scratch = scratch_of(path)
     try:
         yield scratch

@@ -18,6 +18,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from elector.base import units
@@ -43,6 +45,8 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 #: and a command may need to read its input twice.
 _HEARD: dict[tuple[int, int, int], bytes] = {}
 _PIECE = 1 << 20
+#: (device, inode) of the files that the running command has read; None where none is running.
+_READ: ContextVar[set[tuple[int, int]] | None] = ContextVar("read", default=None)
 #: Longest name of a file in any usual file system [byte].
 LONGEST_NAME = 255
 
@@ -180,6 +184,7 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
     try:
         there = os.fstat(number)
         _require_readable(there, path, limit, field)
+        _remember(there)
         if stat.S_ISFIFO(there.st_mode):
             return _heard(number, path, limit, field)
         return _joined(iter(lambda: os.read(number, _PIECE), b""), path, limit, field)
@@ -194,6 +199,8 @@ def read_standard_input(name: str, limit: int = LIMIT) -> bytes:
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None:
         raise InputError("standard input is closed", file=name)
+    with suppress(OSError, ValueError):  # a stream that is no file's
+        _remember(os.fstat(stream.fileno()))
     try:
         return _joined(iter(lambda: stream.read(_PIECE), b""), name, limit, None)
     except (OSError, ValueError) as error:
@@ -231,6 +238,30 @@ def line_of_bad_text(data: bytes) -> int:
     except UnicodeDecodeError as error:
         return data.count(b"\n", 0, at + max(error.start, 0)) + 1
     raise AssertionError("this is UTF-8")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While it lasts files that are read are remembered, so that none is written over: a table, or
+    a file that a file names."""
+    token = _READ.set(set())
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
+def _remember(there: os.stat_result) -> None:
+    read = _READ.get()
+    if read is not None and stat.S_ISREG(there.st_mode):
+        read.add((there.st_dev, there.st_ino))
+
+
+def was_read(path: str | Path) -> bool:
+    """Whether the running command has read the file of this name. Raises InputError as `status`."""
+    read = _READ.get()
+    there = status(path) if read else None
+    return there is not None and read is not None and (there.st_dev, there.st_ino) in read
 
 
 def _require_readable(

@@ -16,6 +16,7 @@ import click
 from elector import __version__
 from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.base.output import is_machines, not_written
+from elector.base.paths import reading
 from elector.base.signals import gentle
 from elector.cli import completion, streams
 from elector.cli import options as shared
@@ -54,7 +55,7 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; bad input exits with 2, a failure with 1, an interrupt with 130."""
         try:
-            with gentle(1):
+            with gentle(1), reading():
                 return super().invoke(ctx)
         except InputError as error:
             raise BadInput(str(error)) from None
@@ -239,12 +240,12 @@ def sweep(
         check_output(out, FORMATS)
     if junit is not None:
         check_output(junit, (), "--junit")
-    require_apart({"--out": out, "--junit": junit})
     loaded = shared.load_technology(technology)
     sampling = None
     if draws["uncertainty"]:
         sampling = Sampling.of(loaded, draws["samples"], draws["seed"])
     result = run_sweep(asked, loaded, settings, sampling)
+    require_apart({"--out": out, "--junit": junit})  # files that the table names are known now
     if out is not None:
         write_result(result, out)
     if junit is not None:
@@ -454,10 +455,10 @@ def trace(
     check_output(out)
     if plot is not None:
         check_output(plot, PICTURES, "--plot")
-    require_apart({"--out": out, "--plot": plot})
     settings = shared.settings_of(assignments, options)
     columns = columns_of({"model": model, "accelerator": accelerator, **settings})
     traced = run(columns, f"{model} on {accelerator}", shared.load_technology(technology))
+    require_apart({"--out": out, "--plot": plot})  # files that the model names are known now
     write(traced, out)
     if plot is not None:
         draw(traced, Path(plot))
@@ -546,10 +547,10 @@ def validate(
     if junit is not None:
         check_output(junit, (), "--junit")
     page = None if report is None else validation_page.prepare(report)
-    require_apart({"--junit": junit, "--report": page})
     outcomes = validation.validate(
         data, only=only, technology=shared.load_technology(technology), simulate=run
     )
+    require_apart({"--junit": junit, "--report": page})  # files that the cases name are known now
     if page is not None:
         validation_page.write_page(page, outcomes, data)
     if junit is not None:

@@ -13,6 +13,8 @@ from elector.cli import completion
 from elector.cli import options as shared
 
 INFEASIBLE, NOT_PASSED = 3, 4
+#: Suffixes of tables that `elector sweep` writes.
+_TABLES = {".csv", ".json", ".parquet"}
 
 
 @click.command()
@@ -77,8 +79,8 @@ def compare(
     format: str,
     **options: str | None,
 ) -> None:
-    """What got worse from one table of costs to another, as elector sweep writes them; or one
-    MODEL on accelerators A, B ..., the first of which is the reference.
+    """What got worse from one table of costs to another, as elector sweep writes them (.csv, .json
+    or .parquet); or one MODEL on accelerators A, B ..., the first of which is the reference.
 
     Rows of tables are matched by model, accelerator, settings and notes, or by --key. A row that
     is missing now, cannot be read, or became infeasible is a regression, too; any regression
@@ -106,7 +108,8 @@ def compare(
         return
     for option, text in (("--tolerance", tolerance), ("--junit", junit), ("--key", key)):
         if text not in (None, ()):
-            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=text)
+            shown = text if isinstance(text, str) else " ".join(text or ())
+            raise InputError("is for two tables: OLD.csv NEW.csv", field=option, value=shown)
     shared.no_draws_without(uncertainty, "samples", "seed")
     settings = shared.settings_of(assignments, options)
     draws = (samples, seed) if uncertainty else None
@@ -119,8 +122,10 @@ def compare(
 
 
 def _are_tables(names: tuple[str, ...]) -> bool:
-    """Whether two tables are named: a model may be a .csv of products, an accelerator is none."""
-    return len(names) == 2 and Path(names[1]).suffix.lower() == ".csv"
+    """Whether two tables are named: a model may be a .csv of products or a .json, but then two
+    accelerators follow, and none is a .csv."""
+    kinds = [Path(name).suffix.lower() for name in names]
+    return len(names) == 2 and (kinds[1] == ".csv" or set(kinds) <= _TABLES)
 
 
 def _tables(

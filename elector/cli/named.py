@@ -1,4 +1,5 @@
-"""Names on the command line: one that is empty names nothing, and `-` is no name of a file.
+"""Names on the command line: one that is empty names nothing, `-` is no name of a file, and what
+is written is no file that is read.
 
 What a command makes of a name comes too late to tell: a path of no letters is the folder one
 stands in, and `./-` is the same path as `-`.
@@ -6,15 +7,19 @@ stands in, and `./-` is the same path as `-`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import click
 
 from elector.base.errors import InputError
+from elector.base.output import require_apart
 
 #: Options that say where something is written.
 OUTPUTS = frozenset({"--out", "--plot", "--junit", "--report"})
+#: Files of a folder that a command writes, which the user may name as an input of it, too.
+_IN_FOLDERS = ("index.html", "front.csv", "front.json", "manifest.json")
 
 
 def require_names(command: click.Command, ctx: click.Context, args: list[str]) -> None:
@@ -39,6 +44,45 @@ def require_names(command: click.Command, ctx: click.Context, args: list[str]) -
             if text == "-" and not stream and OUTPUTS.intersection(parameter.opts):
                 hint = f"./- is a {'folder' if parameter.metavar == 'DIR' else 'file'}"
                 raise InputError("cannot be standard output", field=field, value=text, hint=hint)
+    _require_apart(command, raw)
+
+
+def _require_apart(command: click.Command, raw: Mapping[str, object]) -> None:
+    """Refuse outputs that are one file, or a file that is read.
+
+    raw : name of a parameter -> what it was given.
+    """
+    outputs: dict[str, object] = {}
+    inputs: list[tuple[str, object]] = []
+    for parameter in command.params:
+        texts = list(_texts(raw.get(str(parameter.name))))
+        if OUTPUTS.intersection(parameter.opts):
+            outputs |= _written(parameter, texts)
+            continue
+        path = isinstance(parameter.type, click.Path) or parameter.metavar in ("FILE", "RUN")
+        for text in texts:
+            # What has neither is a shipped name, which goes before a file of that name.
+            named = {text, text.partition("=")[2].strip()}
+            inputs += [(_field(parameter), t) for t in named if path or "." in t or os.sep in t]
+    require_apart(outputs, inputs)
+
+
+def _written(parameter: click.Parameter, texts: list[str]) -> dict[str, object]:
+    """Option -> file, of each file that an output stands for."""
+    if not texts:
+        return {}
+    option, text = parameter.opts[0], texts[-1]
+    if parameter.metavar != "DIR":
+        return {option: text}
+    return {f"{option} {name}": os.path.join(text, name) for name in _IN_FOLDERS}
+
+
+def _field(parameter: click.Parameter) -> str:
+    """What a parameter is called: an option, a name in capitals, or the argument's own name."""
+    if not isinstance(parameter, click.Argument):
+        return parameter.opts[0]
+    plain = parameter.metavar is None or " " in parameter.metavar
+    return str(parameter.name if plain else parameter.metavar)
 
 
 def _texts(given: object) -> Iterator[str]:
@@ -46,4 +90,5 @@ def _texts(given: object) -> Iterator[str]:
     if isinstance(given, str):
         yield given
     elif isinstance(given, list | tuple):
-        yield from (text for text in given if isinstance(text, str))
+        for each in given:
+            yield from _texts(each)

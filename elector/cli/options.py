@@ -38,7 +38,7 @@ WORKLOAD_OPTIONS = (
     ("serving", "Whether prompts come all together, or between the tokens of other requests"),
     ("implementation", "Software stack of a GPU"),
     ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
-    ("trainable", "What is trained: all | heads | lora:R"),
+    ("trainable", "What is trained: all | heads | lora:R (low-rank pairs of rank R, and heads)"),
     ("gradient-accumulation", "Micro-batches of one optimizer step, each of --batch sequences"),
 )
 FORMATS = click.Choice(["table", "json", "csv"])

@@ -107,12 +107,17 @@ def _interval_rows(result: Record) -> list[list[str]]:
     return [
         [registry().label(name), *(metric.show(result[f"{name}_{end}"]) for end in ("low", "high"))]
         for name, metric in registry().shown(result)
-        if f"{name}_low" in result
+        if f"{name}_low" in result and result[f"{name}_low"] != result[f"{name}_high"]
     ]
 
 
 def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """What was simulated, on one line: mode, batch, lengths, precision, stack, attention."""
+    return ", ".join(workload_words(settings))
+
+
+def workload_words(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The words of a `workload_line`."""
 
     def of(key: str) -> Any:
         return settings[f"workload.{key}"]["value"]
@@ -134,7 +139,7 @@ def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:
     words.append(f"{of('implementation')} stack")
     words += [f"{of('attention')} attention"] if model else []
     words += [] if of("sparsity") == "dense" else [f"sparsity {of('sparsity')}"]
-    return ", ".join(words)
+    return words
 
 
 def _operations_table(operations: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ import click
 from elector.base import quantity
 from elector.cli import text
 from elector.cost.results import registry
+from elector.studies.regression import CHANGED, REGRESSIONS
 
 if TYPE_CHECKING:
     from elector.events.trace import Trace
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from elector.studies.validation import CaseGroup, CaseResult
 
 
+#: Some columns of a table: the cells of its heading, and those of each line.
+Columns = Sequence[Sequence[str]]
+#: What a compared design is counted as.
+_KINDS = ("got worse", "changed", "better", "runs now", "the same", "new")
 #: So many cases are listed one by one.
 LISTED = 20
 
@@ -118,13 +123,28 @@ def compared(moved: Sequence[MovedResult], format: str) -> None:
         what = f"{entry.metric} {entry.verdict}" if entry.metric else entry.verdict
         click.echo(text.paragraph(entry.design))
         click.echo(text.paragraph(f"{what}: {entry.text}{change}", "    "))
-    rows = {entry.design: [e for e in moved if e.design == entry.design] for entry in moved}
-    counts = [
-        (sum(any(e.regressed for e in entries) for entries in rows.values()), "got worse"),
-        (sum(all(e.verdict == "same" for e in entries) for entries in rows.values()), "the same"),
-        (sum(entries[0].verdict == "new" for entries in rows.values()), "new"),
-    ]
-    click.echo(f"{len(rows)} designs: " + ", ".join(f"{n} {what}" for n, what in counts))
+    _counts(moved)
+
+
+def _counts(moved: Sequence[MovedResult]) -> None:
+    """How many designs got worse, better and so on: each is counted once."""
+    rows: dict[str, list[MovedResult]] = {}
+    for entry in moved:
+        rows.setdefault(entry.design, []).append(entry)
+    kinds = [_kind({entry.verdict for entry in entries}) for entries in rows.values()]
+    always = ("got worse", "the same", "new")
+    counts = {name: kinds.count(name) for name in _KINDS}
+    said = ", ".join(f"{n} {name}" for name, n in counts.items() if n or name in always)
+    click.echo(f"{len(rows)} designs: {said}")
+
+
+def _kind(verdicts: set[str]) -> str:
+    """What a design is counted as, by what became of it and of its results."""
+    regressions = verdicts.intersection(REGRESSIONS)
+    if regressions:
+        return "changed" if regressions == {CHANGED} else "got worse"
+    names = {"feasible": "runs now", "better": "better", "new": "new"}
+    return next((name for verdict, name in names.items() if verdict in verdicts), "the same")
 
 
 def repeated(rows: Sequence[str]) -> None:
@@ -139,8 +159,8 @@ def side_by_side(costs: Sequence[text.Record], format: str) -> None:
     """One model on several accelerators: the first as it is, the others as ratios to it."""
     if format == "json":
         text.as_json(costs)
-    elif format == "csv":
-        text.as_csv(costs)
+    elif format == "csv":  # whose columns are results; settings have their JSON
+        text.as_csv([{k: v for k, v in entry.items() if k != "settings"} for entry in costs])
     else:
         _ratios(costs)
     text.said(_notes(costs))
@@ -161,20 +181,30 @@ def _notes(costs: Sequence[text.Record]) -> list[str]:
 def _ratios(costs: Sequence[text.Record]) -> None:
     first, known = costs[0], registry()
     metrics = list(first["values"])
-    rows = []
-    for entry in costs:
-        cells = [
-            [
-                "-" if value is None else known.show(name, value),
-                "" if entry is first else _times(entry["ratios"][name]),
-            ]
-            for name, value in entry["values"].items()
+    common, own = _workloads(costs)
+    click.echo(text.paragraph(f"{first['model']}, beside {first['label']}"))
+    click.echo(text.paragraph(", ".join(common)))
+    groups = [
+        [
+            [known.label(name), ""],
+            *(
+                [
+                    "-" if (value := entry["values"][name]) is None else known.show(name, value),
+                    "" if entry is first else _times(entry["ratios"][name]),
+                ]
+                for entry in costs
+            ),
         ]
-        rows.append([entry["label"], *(cell for pair in cells for cell in pair)])
-    heads = [name for metric in metrics for name in (known.label(metric), "")]
-    table = text.table(rows, ["", *heads], right=range(1, len(heads) + 1), fold=(0,))
-    click.echo(f"{first['model']}, beside {first['label']}\n{table}")
-    _drawn(costs)
+        for name in metrics
+    ]
+    labels = [entry["label"] for entry in costs]
+    short = _shortened(labels, groups)
+    for name, label, words in zip(short, labels, own, strict=True):
+        said = [*([label] if name != label else []), *words]
+        if said:
+            click.echo(text.paragraph(f"{name}: {', '.join(said)}", "  "))
+    _print_columns(short, groups)
+    _drawn(costs, short)
     for entry in costs:
         if not entry["feasible"]:
             click.echo(text.paragraph(f"{entry['label']} is infeasible: {entry['reason']}"))
@@ -184,26 +214,66 @@ def _ratios(costs: Sequence[text.Record]) -> None:
                 click.echo(text.paragraph(line))
 
 
-def _drawn(costs: Sequence[text.Record]) -> None:
-    """Intervals of each machine and of its ratio to the first, where they were asked for."""
+def _workloads(costs: Sequence[text.Record]) -> tuple[list[str], list[list[str]]]:
+    """What was simulated: words that hold of all machines, and those of each alone."""
+    from elector.cli.report import workload_words
+
+    words = [workload_words(entry["settings"]) for entry in costs]
+    common = [word for word in words[0] if all(word in own for own in words)]
+    return common, [[word for word in own if word not in common] for own in words]
+
+
+def _shortened(labels: Sequence[str], groups: Sequence[Columns]) -> list[str]:
+    """The labels; their places (1, 2 ...) where one would be folded beside the figures."""
+    if text.fits(_joined(labels, groups)):
+        return list(labels)
+    return [str(place) for place in range(1, len(labels) + 1)]
+
+
+def _joined(labels: Sequence[str], groups: Sequence[Columns]) -> list[list[str]]:
+    """Heading and lines of a table: labels, and the columns of each group."""
+    return [
+        [label, *(cell for group in groups for cell in group[row])]
+        for row, label in enumerate(["", *labels])
+    ]
+
+
+def _print_columns(labels: Sequence[str], groups: Sequence[Columns]) -> None:
+    """Tables of as many groups as stand side by side."""
+    rest = list(groups)
+    while rest:
+        count = len(rest)
+        while count > 1 and not text.fits(_joined(labels, rest[:count])):
+            count -= 1
+        header, *rows = _joined(labels, rest[:count])
+        click.echo(text.table(rows, header, right=range(1, len(header)), fold=(0,)))
+        rest = rest[count:]
+
+
+def _drawn(costs: Sequence[text.Record], labels: Sequence[str]) -> None:
+    """Intervals of each machine and of its ratio to the first, where they were asked for.
+
+    labels : what each machine is called.
+    """
     if "intervals" not in costs[0]:
         return
     known = registry()
     metrics = [name for name, ends in costs[0]["intervals"].items() if ends is not None]
-    header = ["", *map(known.label, metrics)]
     shown = [
-        [e["label"], *(_ends(e["intervals"][n], known.get(n).show) for n in metrics)] for e in costs
+        [[known.label(n)], *([_ends(e["intervals"][n], known.get(n).show)] for e in costs)]
+        for n in metrics
     ]
     ratios = [
         [
-            e["label"],
-            *(_ends(e["ratio_intervals"][n]) + "*" * bool(e["told_apart"][n]) for n in metrics),
+            [known.label(n)],
+            *([_ends(e["ratio_intervals"][n]) + "*" * bool(e["told_apart"][n])] for e in costs[1:]),
         ]
-        for e in costs[1:]
+        for n in metrics
     ]
-    for title, rows in (("nine times of ten between", shown), ("the ratio between", ratios)):
-        table = text.table(rows, header, right=range(1, len(header)), fold=(0,))
-        click.echo(f"\n{title}\n{table}")
+    click.echo("\nnine times of ten between")
+    _print_columns(labels, shown)
+    click.echo("\nthe ratio between")
+    _print_columns(labels[1:], ratios)
     click.echo("* told apart: on the same side in 95 of 100 draws\n")
 
 

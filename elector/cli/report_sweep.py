@@ -134,7 +134,9 @@ def _intervals(result: SweepResult) -> str:
 
 
 def _between(name: str, ends: list[object]) -> str:
-    """An interval; `-` where there is none."""
+    """An interval; `-` where there is none, and one value where that is exact."""
+    if ends[0] == ends[1] and ends[0] is not None:
+        return _value(name, ends[0])
     return "-" if None in ends else text.between(*(_value(name, end) for end in ends))
 
 

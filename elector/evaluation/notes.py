@@ -76,9 +76,8 @@ def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
     others = [*stored.kept, *(part for part, _ in stored.parts)]
     main = not stored.parts or _in_the_main_format(model, others)
     if stored.weights and f.layer_weights.name != stored.format and main:
-        group_of = f" in groups of {stored.group}" if stored.group else ""
         texts.append(
-            f"the file stores weights in {stored.weights}{group_of} ({stored.method}), which is "
+            f"the file stores weights in {stored.said} ({stored.method}), which is "
             f"not counted here: weights are stored in {f.layer_weights.name}"
         )
     counted = {"head": f.weights.name, **dict.fromkeys(workload.kept, f.weights.name)}
@@ -95,10 +94,29 @@ def _not_counted(group: StructureGroup, stored: Quantization) -> list[str]:
         texts.append(f"the file stores {file} ({stored.method}), which is not counted here: {here}")
     if stored.weights and f.weights.bits < _WIDE:
         texts.append(
-            f"the file leaves embeddings and heads as they are ({stored.method}), which is not "
-            f"counted here: workload.precision has them in {f.weights.name}"
+            f"embeddings and heads, which the file does not quantise (its method is "
+            f"{stored.method}), are counted in {f.weights.name}, as workload.precision has them"
         )
+    if main and stored.format == f.layer_weights.name and not stored.own_format:
+        texts.append(f"the file stores weights in {stored.nearest_said}: no format is nearer")
+    texts += [
+        f"the file stores {said}: no format is nearer"
+        for said in stored.near
+        if any(said.startswith(f"{part} in ") for part in dict(workload.parts))
+    ]
+    return texts + _of_cache(group, stored)
+
+
+def _of_cache(group: StructureGroup, stored: Quantization) -> list[str]:
+    """What a model's own file says of keys and values, and whether it is counted."""
+    workload, f = group.workload, group.workload.format
+    texts = []
     cache = f.keys_values if f.cached is None else f.cached
+    if workload.generates and stored.kv_cache == cache.name:
+        texts.append(
+            f"keys and values are kept in {cache.name}, {8.0 * cache.width:.4g} bits, as the file "
+            f"says ({stored.method})"
+        )
     if workload.generates and stored.kv_cache not in ("", cache.name):
         texts.append(
             f"the file keeps keys and values in {stored.kv_cache} ({stored.method}), which is not "

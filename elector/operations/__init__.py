@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
-from elector.describe.model import Models
+from elector.describe.model import Model, Models
 from elector.describe.numbers import formats
 from elector.describe.workload import OPTIMIZER_STATES, PROMPTS, Workload
 from elector.operations.attention import reach_of
@@ -57,16 +57,29 @@ def build(models: Models, workload: Workload) -> Operations:
         cast_weights(step, tensors)
     if workload.training:
         if not any(trained(t, workload) for t in tensors):
-            raise InputError(
-                "nothing trains: the model has no head",
-                field="workload.trainable",
-                value=workload.trainable,
-                hint="set model.head",
-            )
+            raise _nothing_trains(models.template, workload)
         backward(step)
         update(step, tensors)
     step.saved.settle(step.out)
     return _finish(step, tensors)
+
+
+def _nothing_trains(model: Model, workload: Workload) -> InputError:
+    """What to raise where no parameter is in the trainable subset."""
+    tied = model.head != "none" and model.tied_embeddings
+    why = (
+        f"the head ({model.head}) is tied to the embedding and has no parameters of its own"
+        if tied
+        else "the model has no head"
+    )
+    return InputError(
+        f"nothing trains: {why}",
+        field="workload.trainable",
+        value=workload.trainable,
+        hint="lora:R adds parameters that train; all trains the embedding, too"
+        if tied
+        else "set model.head",
+    )
 
 
 def _require_meaning(models: Models, workload: Workload) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from elector.base.table import DATA, Column, read_csv, read_rows
 from elector.evaluation.resolve import StructureGroup, resolve
 from elector.machines import MACHINES
+from elector.machines.contract import Units
 from elector.technology import ConstantRow
 
 Array = np.ndarray
@@ -30,13 +31,18 @@ REGIMES = (
 )
 #: What stands for any family, stack and regime.
 ANY = ("*", "*", "*")
+#: Standard deviations from the median to the 95th percentile of a normal distribution.
+REACH = 1.6448536269514722
+#: Between the families of the units of a hybrid.
+TOGETHER = " + "
 
 
 @dataclass(frozen=True)
 class Width:
     """How far cases of a kind were off.
 
-    time, power : factor that nine of ten lie within. cases : such behind the time.
+    time, power : factor that nine of ten lie within. cases : such behind the time; 0 where none
+    is of such a design.
     shared : share of the variance of log errors that cases of one device and group have in
         common: it cancels where two such designs are compared.
     """
@@ -45,6 +51,13 @@ class Width:
     power: float
     cases: int
     shared: float
+
+    def or_wider(self, other: Width) -> Width:
+        """The wider of two in time and in power.
+
+        other : a width that this one is not surer than.
+        """
+        return replace(self, time=max(self.time, other.time), power=max(self.power, other.power))
 
 
 def regime_of(name: str) -> str:
@@ -68,21 +81,42 @@ def widths() -> dict[Kind, Width]:
 def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Array]:
     """The distinct kinds of D designs, and the (D,) place of each design's own.
 
-    A kind is the family of the chip, the software stack, and what is run on it.
+    A kind is the family of the chip, the software stack, and what is run on it. The family of a
+    hybrid is that of each of its units, joined by TOGETHER.
     """
     places_of: dict[Kind, int] = {}
     codes = np.zeros(size, dtype=np.intp)
     for group in resolve(columns, size):
-        names, own = group.units.names.get("architecture", (("",), np.zeros(group.rows.size, int)))
-        places = [places_of.setdefault(_kind(group, str(name)), len(places_of)) for name in names]
+        names, own = _families(group)
+        places = [places_of.setdefault(_kind(group, name), len(places_of)) for name in names]
         codes[group.rows] = np.array(places)[own]
     return list(places_of), codes
 
 
-def _kind(group: StructureGroup, architecture: str) -> Kind:
-    """The kind of designs of one group. architecture : of a GPU, "" elsewhere."""
-    machine, workload = group.machine.name, group.workload
-    family = architecture or {"systolic": "tpu"}.get(machine, machine)
+def _families(group: StructureGroup) -> tuple[list[str], Array]:
+    """Families of chips of one group, and the (D,) place of each design's own."""
+    hybrid = group.machine.hybrid
+    if hybrid is None:
+        return _family(group.machine.name, group.units)
+    joined, codes = [""], np.zeros(group.rows.size, dtype=np.intp)
+    for member in hybrid.members:
+        names, own = _family(member.machine.name, member.units(group.units))
+        joined = [f"{first}{TOGETHER}{name}" for first in joined for name in names]
+        codes = codes * len(names) + own
+    ordered = [sorted(text.split(TOGETHER)[1:]) for text in joined]
+    return [TOGETHER.join(families) for families in ordered], codes
+
+
+def _family(machine: str, units: Units) -> tuple[list[str], Array]:
+    """Families of D units of one machine, and the (D,) place of each: of a GPU its architecture."""
+    known = {"systolic": "tpu"}.get(machine, machine)
+    names, codes = units.names.get("architecture", ((known,), np.zeros(units.size, dtype=np.intp)))
+    return list(names), codes
+
+
+def _kind(group: StructureGroup, family: str) -> Kind:
+    """The kind of designs of one group, of a family of chips."""
+    workload = group.workload
     if workload.training:
         return family, workload.implementation, "training"
     if workload.generates:
@@ -93,7 +127,7 @@ def _kind(group: StructureGroup, architecture: str) -> Kind:
 
 def candidates(kind: Kind) -> list[Kind]:
     """Groups of cases that speak for a kind of design, the narrowest first."""
-    hide = itertools.product((False, True), repeat=3)
+    hide = sorted(itertools.product((False, True), repeat=3), key=sum)  # by how many are any
     narrowing = [
         (_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide
     ]
@@ -117,20 +151,33 @@ def _or_any(part: str, hidden: bool) -> str:
 def width_of(kind: Kind) -> tuple[Width, Kind]:
     """The width of the narrowest group there are cases of, and that group.
 
-    What nothing validates is not surer than what is run in its regime where cases exist.
+    What nothing validates is not surer than what is run in its regime where cases exist. No case
+    is of a hybrid of several units: it is not surer than any of them, nor than what nothing
+    validates, and its error is that of the group whose times are the widest.
     """
+    families = kind[0].split(TOGETHER)
+    if len(families) == 1:
+        return _width_of(kind)
+    each = [_width_of((family, *kind[1:])) for family in ("", *families)]
+    widest, group = max(each, key=lambda one: one[0].time)
+    for width, _ in each:
+        widest = widest.or_wider(width)
+    return replace(widest, cases=0), group
+
+
+def _width_of(kind: Kind) -> tuple[Width, Kind]:
+    """The width and the group of a chip of one family; "" for one that nothing validates."""
     known = widths()
     key = next(key for key in candidates(kind) if key in known)
     width, regime = known[key], known.get(("*", "*", kind[2]))
     if key == ANY and regime is not None:
-        widest = max(width.time, regime.time), max(width.power, regime.power)
-        width = replace(width, time=widest[0], power=widest[1])
+        width = width.or_wider(regime)
     return width, key
 
 
 def said(group: Kind, width: Width) -> str:
     """Where the interval of a time comes from."""
-    if group == ANY:
+    if not width.cases:
         return (
             "no published case validates such a design: its intervals are those of an assumed "
             f"factor of {width.time:g}"

@@ -14,16 +14,20 @@ from pathlib import Path
 from elector.base import junit as junit_xml
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import read_csv
 from elector.cost.results import registry
 from elector.evaluation.settings import field_of
-from elector.studies.sweep_table import LIMIT, OWN, Kinds
+from elector.studies.costs_table import WRITTEN, read_costs
+from elector.studies.sweep_table import OWN, Kinds
 
 #: Results that are compared where none are named.
 METRICS = ("latency_s", "energy_j", "area_mm2")
 #: From the worst to the best.
-VERDICTS = ("missing", "unreadable", "infeasible", "worse", "better", "feasible", "new", "same")
-REGRESSIONS = VERDICTS[:4]
+CHANGED = "changed"
+VERDICTS = (
+    *("missing", "unreadable", "infeasible", "worse", CHANGED),
+    *("better", "feasible", "new", "same"),
+)
+REGRESSIONS = VERDICTS[:5]
 #: Most lines of a table that a message names.
 _SHOWN = 4
 
@@ -49,7 +53,8 @@ class MovedResult:
         """Relative change; None where it has no meaning."""
         if self.old is None or self.new is None or self.old == 0:
             return None
-        return self.new / self.old - 1.0
+        change = self.new / self.old - 1.0
+        return change if math.isfinite(change) else None
 
     @property
     def regressed(self) -> bool:
@@ -90,10 +95,10 @@ def compare(
 
     Parameters
     ----------
-    old, new : CSV files as `elector sweep` writes them.
+    old, new : files as `elector sweep` writes them: CSV, JSON or Parquet.
     tolerance : share of a result that may get worse, such as 0.02 or "2%".
     metrics : results that are compared; a result that has a better side counts as worse on the
-        other one, any other result whichever way it moves.
+        other one; any other is a regression, as changed, whichever way it moves.
     key : columns that rows are matched by, alone; by default model, accelerator, settings and
         notes.
 
@@ -136,12 +141,14 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class _Table:
-    """A table of costs: what its rows are matched by -> the rows."""
+    """A table of costs: what its rows are matched by -> the rows, and their lines or rows in the
+    file, as `place` says."""
 
     path: Path
     header: list[str]
     rows: dict[Key, list[Row]]
     lines: dict[Key, list[int]]
+    place: str = "line"
 
     @property
     def has_costs(self) -> bool:
@@ -153,18 +160,15 @@ class _Table:
     @classmethod
     def read(cls, path: Path, key: Sequence[str] = ()) -> _Table:
         """The rows of a file, matched by the columns of `key`, or by those that make a design."""
-        header, lines = read_csv(path, LIMIT)
+        costs = read_costs(path)
+        header, place = costs.header, costs.place
         for name in ("model", "accelerator"):
             if name not in header:
-                raise InputError(
-                    "line 1: column is missing",
-                    file=path,
-                    field=name,
-                    hint="compare takes tables that elector sweep writes",
-                )
+                where = "line 1: " if place == "line" else ""
+                raise InputError(f"{where}column is missing", file=path, field=name, hint=WRITTEN)
         columns = _given(path, header, key) if key else _identifying(header)
-        table = cls(path, header, {}, {})
-        for line, cells in lines:
+        table = cls(path, header, {}, {}, place)
+        for line, cells in costs.lines:
             if len(cells) != len(header):
                 raise InputError(
                     f"line {line}: has {len(cells)} cells, the header {len(header)}", file=path
@@ -183,7 +187,7 @@ class _Table:
             if len(lines) > 1:
                 values = ", ".join(text for _, text in own) or "empty cells"
                 raise InputError(
-                    f"tells no rows apart: {_listed(lines)} have {values}",
+                    f"tells no rows apart: {_listed(lines, self.place)} have {values}",
                     file=self.path,
                     field="--key",
                     value=" ".join(key),
@@ -194,8 +198,8 @@ class _Table:
         kinds = Kinds(self.header)
         costs = [name for name in self.header if kinds.is_figure(name)]
         return [
-            f"{self.path}: {_listed(self.lines[own])} are the same in model, accelerator, settings "
-            f"and notes ({_words(own, rows[0])}): matched in their order"
+            f"{self.path}: {_listed(self.lines[own], self.place)} are the same in model, "
+            f"accelerator, settings and notes ({_words(own, rows[0])}): matched in their order"
             for own, rows in self.rows.items()
             if len({tuple(row[name] for name in costs) for row in rows}) > 1
         ]
@@ -240,15 +244,24 @@ def _given(path: Path, header: list[str], key: Sequence[str]) -> list[str]:
     for name in key:
         if name not in known:
             said = "is a result" if name in header else "column is missing"
-            raise InputError(said, file=path, field="--key", value=name, allowed=known)
+            named = [column for column in known if column.endswith(f".{name}")]
+            hint = f"did you mean {named[0]}?" if named and name not in header else None
+            raise InputError(
+                said,
+                file=path,
+                field="--key",
+                value=name,
+                allowed=None if hint else known,
+                hint=hint,
+            )
     return list(key)
 
 
-def _listed(lines: Sequence[int]) -> str:
-    """`lines 2, 5 and 9`; of many the first."""
+def _listed(lines: Sequence[int], place: str) -> str:
+    """`lines 2, 5 and 9`; of many the first. place : what is counted."""
     shown = [str(line) for line in lines[:_SHOWN]]
     more = len(lines) - len(shown)
-    return "lines " + (
+    return f"{place}s " + (
         f"{', '.join(shown)} and {more} more"
         if more
         else f"{', '.join(shown[:-1])} and {shown[-1]}"
@@ -300,10 +313,12 @@ def _feasible(row: Row) -> bool:
 
 
 def _number(text: str) -> float | None:
+    """The figure in a cell; None where there is none: an empty cell, words, nan."""
     try:
-        return float(text) if text else None
+        value = float(text) if text else math.nan
     except ValueError:
         return None
+    return None if math.isnan(value) else value
 
 
 def _metric(
@@ -319,8 +334,9 @@ def _metric(
     gain = {"up": new - old, "down": old - new}.get(metric.better, -abs(new - old))
     if gain > 0:
         return MovedResult(design, "better", name, old, new, text)
-    within = -gain <= allowed * abs(old)
-    return MovedResult(design, "same" if within else "worse", name, old, new, text)
+    within = math.isfinite(old) and -gain <= allowed * abs(old)
+    verdict = "worse" if metric.better else CHANGED
+    return MovedResult(design, "same" if within else verdict, name, old, new, text)
 
 
 def junit(old: str, new: str, moved: Sequence[MovedResult]) -> str:

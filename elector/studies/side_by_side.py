@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,10 @@ def contenders(
     return [Contender(a, s) for a, s in zip(accelerators, settings, strict=True)]
 
 
+def _contender(accelerator: str | Contender) -> Contender:
+    return accelerator if isinstance(accelerator, Contender) else Contender(accelerator)
+
+
 def side_by_side(
     model: str,
     accelerators: Sequence[str | Contender],
@@ -91,21 +95,22 @@ def side_by_side(
 
     Returns a record an accelerator: accelerator, label, own (its settings), feasible, reason (of
     an infeasible one), and for each metric `values`, `ratios` (to the reference; None where there
-    is none) and `reasons` (the parts whose difference is largest); `notes` as of `simulate`. With
-    a sampling `intervals` and `ratio_intervals` (low and high, None where there is none), and
-    `told_apart`: whether it is on the same side of the reference in 95 of 100 draws, in which both
-    have the same constants and the same error of their group. Raises InputError for bad settings.
+    is none) and `reasons` (the parts whose difference is largest); `notes` and `settings` as of
+    `simulate`. With a sampling `intervals` and `ratio_intervals` (low and high, None where there
+    is none), and `told_apart`: whether it is on the same side of the reference in 95 of 100 draws,
+    in which both have the same constants and the same error of their group. Raises InputError for
+    bad settings.
     """
     if len(accelerators) < 2:
         raise InputError(
             "needs two accelerators, or two tables",
             field="compare",
-            value=" ".join([model, *map(str, accelerators)]),
+            value=" ".join([model, *(_contender(a).label for a in accelerators)]),
             hint="elector compare MODEL A B, or elector compare OLD.csv NEW.csv",
         )
     for name in metrics:
         _require_scalar(name)
-    designs = [a if isinstance(a, Contender) else Contender(a) for a in accelerators]
+    designs = [_contender(a) for a in accelerators]
     asked = [{**(settings or {}), **design.own} for design in designs]
     costs = [
         simulate(model, design.accelerator, settings=own, technology=technology)
@@ -190,6 +195,7 @@ def _compared(
         "ratios": {name: _ratio(value, first.get(name)) for name, value in values.items()},
         "reasons": {name: _reason(name, entry, first) for name in metrics},
         "notes": entry["notes"],
+        "settings": entry["settings"],
     }
 
 
@@ -198,19 +204,51 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 
 def _reason(name: str, entry: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    """The parts that make most of the difference, with their values here and there."""
+    """The parts that make most of the difference, with their values here and there; nothing where
+    one of the two has no such result, as where it is infeasible."""
     group = BREAKDOWNS.get(name, "")
-    here, there = entry.get(group) or {}, first.get(group) or {}
-    if entry is first or not here or not there:
+    if entry is first or entry.get(name) is None or first.get(name) is None:
         return ""
-    differences = {
-        part: (here.get(part) or 0.0) - (there.get(part) or 0.0) for part in (*here, *there)
-    }
+    here, there = _alike(entry.get(group) or {}, first.get(group) or {})
+    if not here or not there:
+        return ""
+    differences = {part: here.get(part, 0.0) - there.get(part, 0.0) for part in (*here, *there)}
     sign = 1.0 if sum(differences.values()) > 0 else -1.0
     most = sorted(differences, key=lambda part: -sign * differences[part])[:_NAMED]
     show = registry().get(group).show
     return ", ".join(
-        f"{part} {show(here.get(part) or 0.0)} instead of {show(there.get(part) or 0.0)}"
+        _words(part, here.get(part), there.get(part), show)
         for part in most
         if sign * differences[part] > 0
     )
+
+
+def _words(part: str, here: float | None, there: float | None, show: Callable[[float], str]) -> str:
+    """What a part costs, and at the reference; one of the two may be without it."""
+    if here is None:
+        return f"no {part} instead of {show(there or 0.0)}"
+    return f"{part} {show(here)} " + (
+        "where the first has none" if there is None else f"instead of {show(there)}"
+    )
+
+
+def _alike(
+    here: Mapping[str, float | None], there: Mapping[str, float | None]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Two breakdowns by the same names: parts of a hybrid (`gpu.running`) are added up over its
+    units unless the other consists of the same units."""
+    apart = _units(here) == _units(there)
+    sums: list[dict[str, float]] = []
+    for parts in (here, there):
+        total: dict[str, float] = {}
+        for part, value in parts.items():
+            if value is not None:
+                same = part if apart else part.rpartition(".")[2]
+                total[same] = total.get(same, 0.0) + value
+        sums.append(total)
+    return sums[0], sums[1]
+
+
+def _units(parts: Iterable[str]) -> set[str]:
+    """The units of a hybrid whose parts these are; none of another machine."""
+    return {unit for part in parts if (unit := part.rpartition(".")[0])}

@@ -10,6 +10,13 @@ Two sources, drawn together:
 A sample has energy = (actions under its constants + leakage x its time) x its power error. The
 interval runs from the 5th to the 95th percentile of the samples.
 
+Errors stop at what cannot be: nothing takes less time than its peak allows (a utilization of 1),
+and no board draws more than its power limit. Where time and energy together ask for more, energy
+gives way: it is at most limit x time. Published times of boards at their limit are among those
+that widths come from, so the error of such a time is known as it is (8 % on some stacks), while
+that of power rests on few cases (40 %): were the time to give way, the error that is known badly
+would spoil the one that is known well.
+
 Each row and each group has a stream of its own, drawn from the seed and its name. So a design has
 the same samples alone and among others, and what two designs share they share in every sample.
 """
@@ -29,7 +36,9 @@ from elector.cost.pricing import LEAKAGE, Cost
 from elector.cost.results import ENDS, registry
 from elector.cost.supply import LOGIC
 from elector.evaluation.path import evaluate
-from elector.studies.error_widths import Kind, Width, kinds_of, said, spread, width_of
+from elector.studies.error_widths import REACH, Kind, Width, kinds_of, said, spread, width_of
+from elector.studies.stated_dies import stated_dies
+from elector.studies.watt_limits import watt_limits
 from elector.technology import ConstantRow, Technology
 
 Array = np.ndarray
@@ -39,12 +48,15 @@ SAMPLES, SEED = 1000, 0
 FEWEST, MOST = 20, 100_000
 #: Quantiles at the ends of an interval.
 _QUANTILES = (0.05, 0.95)
-#: Standard deviations from the median to the 95th percentile of a normal distribution.
-REACH = 1.6448536269514722
 #: Samples that are priced in one call, for the sake of memory.
 _TOGETHER = 100_000
 #: Constants that are records, not means: what silicon reached decides whether a design can run.
 _LIMITS = ((LOGIC, "clock"),)
+#: Rows that are what another leaves of a whole: 1 / (1 + other). To how much, as they are written.
+_REST = (("gpu.die:area", "overhead:area_fraction"),)
+_SAME = 1e-3
+#: What keeps the last digit of a power below its limit.
+_ROUNDED_UP = 1.0 + 1e-15
 #: Results that follow the time, and in which direction.
 _TIMES = {
     "latency_s": 1,
@@ -111,9 +123,24 @@ class Sampling:
         if "drawn" not in self._known:
             own = self.technology
             rows = [row for row in own.rows if (row.part, row.quantity) not in _LIMITS]
-            values = {row.id: (row.value * self.factors(row)).tolist() for row in rows}
+            factors = {row.id: self.factors(row) for row in rows}
+            _tie(own, factors)
+            values = {row.id: (row.value * factors[row.id]).tolist() for row in rows}
             self._known["drawn"] = own.drawn(values)
         return self._known["drawn"]
+
+
+def _tie(technology: Technology, factors: dict[str, Array]) -> None:
+    """Gives constants that are 1 / (1 + another) the draws of that one.
+
+    factors : row -> (S,) factors, which change in place. A row that says something else than the
+    other one is its own, and keeps its own draws.
+    """
+    for part, whole in _REST:
+        row, other = technology.row(part), technology.row(whole)
+        least = 1.0 + float(other.value)
+        if abs(float(row.value) * least - 1.0) < _SAME:
+            factors[part] = least / (1.0 + float(other.value) * factors[whole])
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,7 +216,14 @@ def sample(
     if apart:
         own = evaluate(columns, size, technology=sampling.technology)
     errors = _errors(sampling, wide, codes, own)
-    return Samples(_priced(columns, size, sampling, errors), wide, codes, *errors)
+    cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
+    errors = _possible(cost, columns, size, errors)
+    values = _priced(cost, errors)
+    dies = stated_dies(columns, size, sampling.samples, sampling.stream)
+    if dies.units:
+        plain = evaluate(columns, size, technology=sampling.technology, level="groups")
+        values |= dies.restated(values, plain)
+    return Samples(values, wide, codes, *errors)
 
 
 def pieces(size: int, samples: int) -> Iterator[slice]:
@@ -222,17 +256,44 @@ def _errors(
     return factors[0], factors[1]
 
 
-def _priced(
-    columns: Mapping[str, Column], size: int, sampling: Sampling, errors: tuple[Array, Array]
-) -> dict[str, Array]:
-    """Result -> (S, D) samples, under the constants and the errors of the model."""
-    cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
-    shape = (sampling.samples, size)
-    late, more = errors
+def _grown(cost: Cost, late: Array, more: Array) -> Array:
+    """(S, D) factor on the energy of errors of time and of power: leakage flows all the time."""
     # not the sum of the parts, whose order is that of all designs together
-    total = cost.scalars["energy_j"].reshape(shape)
-    share = cost.groups[_PART][LEAKAGE].reshape(shape) / total
-    grown = (1.0 - share + share * late) * more
+    share = cost.groups[_PART][LEAKAGE] / cost.scalars["energy_j"]
+    share = share.reshape(late.shape)
+    return (1.0 - share + share * late) * more
+
+
+def _possible(
+    cost: Cost, columns: Mapping[str, Column], size: int, errors: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """The errors of time and power, (S, D) factors each, as far as they can be.
+
+    cost : of the S x D designs under the constants. Nothing does more than its peak, so a time
+    shrinks to its utilization at most; and no board draws more than its limit, so power gives way.
+    """
+    late, more = errors
+    busy = cost.scalars["utilization"].reshape(late.shape)
+    late = np.fmax(late, np.minimum(busy, 1.0))
+    limits = watt_limits(columns, size)
+    parts = {
+        part: joules.reshape(late.shape)
+        for part, joules in cost.groups[_PART].items()
+        if part.startswith(tuple(limits.units))
+    }
+    power, seconds = (cost.scalars[n].reshape(late.shape) for n in (_POWER, "latency_s"))
+    most = limits.most(power, seconds, parts)
+    above = _grown(cost, late, more) / late / most
+    return late, more / np.where(above > 1.0, above * _ROUNDED_UP, 1.0)
+
+
+def _priced(cost: Cost, errors: tuple[Array, Array]) -> dict[str, Array]:
+    """Result -> (S, D) samples, under the constants and the errors of the model.
+
+    cost : of the S x D designs under the constants.
+    """
+    late, more = errors
+    shape, grown = late.shape, _grown(cost, late, more)
     samples = {}
     for name in cost.names():
         values = cost.scalar(name).reshape(shape)
@@ -247,7 +308,7 @@ def _priced(
             values = values * (late if name == f"{_PART}.{LEAKAGE}" else 1.0) * more
         elif metric == _PLACING:
             values = values * more
-        if metric == "utilization":  # nothing does more than its peak
+        if metric == "utilization":  # nothing does more than its peak, not by a last digit either
             values = np.minimum(values, np.maximum(cost.scalar(name).reshape(shape), 1.0))
         samples[name] = values
     return samples

@@ -327,7 +327,7 @@ def test_the_first_broken_limit_is_the_reason() -> None:
         (
             {"trainable": "heads", "mode": "training", "model__head": "none"},
             "workload.trainable",
-            "head",
+            "has no head",
         ),
         ({"implementation": "compiled"}, "workload.implementation", "eager"),
     ],
@@ -336,6 +336,21 @@ def test_errors_name_the_field(settings: dict[str, Any], field: str, words: str)
     with pytest.raises(InputError) as raised:
         one("bert-base", "systolic", **settings)
     assert raised.value.field == field and words in str(raised.value)
+
+
+def test_a_tied_head_has_nothing_of_its_own_to_train() -> None:
+    """The model has a head; the embedding is its matrix. A vocabulary head that is not tied trains
+    beside low-rank pairs, too."""
+    heads = {"trainable": "heads", "mode": "training", "precision": "bf16"}
+    with pytest.raises(InputError, match=r"head \(causal-lm\) is tied to the embedding") as raised:
+        one("gpt2", "a100-sxm-80gb", **heads)
+    assert "set model.head" not in str(raised.value)
+    # 32,000 x 4,096 of Llama-2-7B, and pairs of rank 8 on queries and values of 32 layers
+    head, pairs = 32000 * 4096, 32 * 2 * 8 * 2 * 4096
+    for trainable, trains in (("heads", head), ("lora:8", head + pairs)):
+        settings = heads | {"precision": "fp16-amp", "trainable": trainable}
+        cost = one("llama-2-7b", "a100-sxm-80gb", **settings)
+        assert cost.scalar("memory_bytes.gradients")[0] == 4 * trains
 
 
 def test_unknown_names_suggest_the_nearest() -> None:

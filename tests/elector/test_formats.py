@@ -215,8 +215,13 @@ def test_keys_that_change_the_architecture_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "changed", "parts"),
     [
-        (BERT, {"model_type": "brt"}, ("model_type", "'brt'", "not supported", "mistral")),
+        (
+            BERT,
+            {"model_type": "brt"},
+            ("model_type", "'brt'", "not supported", "did you mean bert?"),
+        ),
         (BERT, {"model_type": "xlnet"}, ("model type is not supported", "'xlnet'")),
+        (LLAMA, {"model_type": "lama"}, ("did you mean llama?", "reference-models.md")),
         (LLAMA, {"num_local_experts": 8}, ("num_local_experts", "llama", "--ignore-key")),
         (BERT, {"model_type": None}, ("model_type: is missing",)),
         (BERT, {"foo_bar": False}, ("foo_bar", "not known", "--ignore-key foo_bar")),

@@ -191,6 +191,57 @@ def test_files_say_of_the_text_model_what_its_class_has_not(
     ) or (kind == "gemma3" and any("num_attention_heads 8" in note for note in notes))
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "count"),
+    [
+        # each as transformers 5.24 builds it, head apart from the table of words
+        ("llava", {"model_type": "mistral"}, 7_241_732_096),
+        ("mistral3", {"model_type": "mistral"}, 7_241_732_096),
+        ("internvl", {"model_type": "llama"}, 6_738_415_616),
+        ("idefics3", {"model_type": "qwen2", "num_hidden_layers": 32}, 12_049_846_272),
+        ("llava", {"model_type": "phi3"}, 3_821_079_552),
+        ("llava", {"model_type": "gemma"}, 8_537_680_896 + 256_000 * 3072),
+        ("blip-2", {"model_type": "gpt2"}, 124_439_808 + 50_257 * 768),
+        ("instructblip", {"model_type": "mixtral"}, 46_702_792_704),
+    ],
+)
+def test_sizes_left_to_the_class_are_those_of_the_text_models_own(
+    tmp_path: Path, kind: str, text: dict[str, Any], count: int
+) -> None:
+    # the class that the file names, not the one that this whole has where it names none
+    config = whole(kind) | {"text_config": text | {TIE: False}, TIE: False}
+    assert parameters(tmp_path, config) == count
+    notes = load_model(str(written(tmp_path, config))).notes
+    assert any("those of its class" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("glmasr", "qwen2"),  # it would hand sizes of its own to that class
+        ("voxtral", "mistral"),
+        ("gemma3", "llama"),  # it builds one class, whatever the file names
+        ("granite_docling", "llama"),
+        ("llava", "t5"),  # sizes that nobody here has
+    ],
+)
+def test_sizes_that_no_class_is_known_to_have_are_asked_for(
+    tmp_path: Path, kind: str, text: str
+) -> None:
+    config = whole(kind) | {"text_config": {"model_type": text}}
+    with pytest.raises(InputError, match="is missing"):
+        load_model(str(written(tmp_path, config)))
+
+
+@pytest.mark.parametrize("kind", ["instructblip", "blip-2", "aria"])
+def test_a_complete_text_model_takes_nothing_from_the_class(tmp_path: Path, kind: str) -> None:
+    config = whole(kind) | {"text_config": TEXT | {"model_type": "llama"}}
+    # five layers with one table of words, or with two
+    assert parameters(tmp_path, config) in (917_568, 917_568 + WORDS)
+    notes = load_model(str(written(tmp_path, config))).notes
+    assert not any("those of its class" in note for note in notes)
+
+
 def test_a_size_of_null_is_none(tmp_path: Path) -> None:
     config = whole("llava") | {"text_config": TEXT | {"hidden_size": None}}
     with pytest.raises(InputError, match="hidden_size"):

@@ -215,8 +215,71 @@ def test_a_key_that_nobody_knows_is_refused_and_read_past_when_asked(tmp_path: P
     assert "--ignore-key foo_bar" in str(caught.value)
     model = load_model(path, ("foo_bar",))
     assert any("foo_bar" in note for note in model.notes)
-    with pytest.raises(InputError, match="no key of the configuration"):
+    with pytest.raises(InputError, match=r"no key of the configuration.*did you mean foo_bar"):
         load_model(path, ("foo_baz",))
+
+
+def test_all_keys_that_nobody_knows_are_named_at_once(tmp_path: Path) -> None:
+    """With one line that reads past all of them; keys of another class apart from unknown ones."""
+    unread = {"hiden_sizes": 3, "foo_bar": 1, "num_local_experts": 8, "baz": {"a": 1}}
+    with pytest.raises(InputError) as caught:
+        load_model(written(tmp_path, LLAMA | unread))
+    said = str(caught.value)
+    assert "hiden_sizes: is not known of llama" in said
+    assert "did you mean" not in said  # hidden_size is there
+    assert "also not known: foo_bar, baz" in said
+    assert "not read by the class: num_local_experts" in said
+    assert " ".join(f"--ignore-key {key}" for key in unread) in said
+    model = load_model(written(tmp_path, LLAMA | unread), tuple(unread))
+    assert all(any(key in note for note in model.notes) for key in unread)
+
+
+def test_a_misspelled_key_has_the_one_that_is_missing(tmp_path: Path) -> None:
+    config = dict(LLAMA)
+    config["num_key_value_headz"] = config.pop("num_key_value_heads")
+    with pytest.raises(InputError, match=r"num_key_value_headz.*did you mean num_key_value_heads"):
+        load_model(written(tmp_path, config))
+
+
+def test_keys_around_a_text_model_are_named_with_its_own(tmp_path: Path) -> None:
+    inner = {key: value for key, value in LLAMA.items() if key != "architectures"} | {"foo": 1}
+    config = {"model_type": "llava", "text_config": inner, "bar": 2}
+    with pytest.raises(InputError, match=r"text_config.foo.*also not known: bar") as caught:
+        load_model(written(tmp_path, config))
+    assert "--ignore-key foo --ignore-key bar" in str(caught.value)
+
+
+#: Keys of public files that no class of transformers reads, or that say nothing of sizes.
+PUBLIC = {
+    # Phi-4-mini
+    "phi3": {"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False, "mlp_bias": False},
+    # SmolLM2, and what Unsloth, transformers 4.4x and Sentence Transformers add to files
+    "llama": {
+        "rope_interleaved": False,
+        "is_llama_config": True,
+        "unsloth_fixed": True,
+        "unsloth_version": "2026.4.5",
+        "_attn_implementation_autoset": True,
+        "sentence_transformers": {"version": "5.0"},
+        "matryoshka_dimensions": [256, 512],
+        "transformers_weights": "model.safetensors",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_keys_of_public_files_that_no_class_reads_change_nothing(tmp_path: Path, kind: str) -> None:
+    ends = {"llama": "Llama", "phi3": "Phi3"}
+    plain = LLAMA | {"model_type": kind, "architectures": [f"{ends[kind]}ForCausalLM"]}
+    read = load_model(written(tmp_path, plain))
+    assert load_model(written(tmp_path, plain | PUBLIC[kind])) == read
+
+
+def test_a_key_whose_value_would_change_layers_is_not_read_past(tmp_path: Path) -> None:
+    """Phi-4-mini says 1; no class says what every second layer would be."""
+    plain = LLAMA | {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}
+    with pytest.raises(InputError, match="full_attn_mod"):
+        load_model(written(tmp_path, plain | {"full_attn_mod": 2}))
 
 
 @pytest.mark.parametrize(

@@ -86,4 +86,6 @@ def test_the_head_stays_as_the_file_has_it(tmp_path: Path) -> None:
     assert size == MATRICES + 2 * REST
     narrow = told(written(tmp_path, FP8), "h100-sxm-80gb", precision="fp8")
     assert narrow["memory_bytes"]["weights"] == MATRICES + REST
-    assert any("leaves embeddings and heads as they are" in note for note in narrow["notes"])
+    assert any(
+        "embeddings and heads, which the file does not quantise" in note for note in narrow["notes"]
+    )

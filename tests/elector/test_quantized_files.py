@@ -13,6 +13,7 @@ import elector
 from elector.base.errors import InputError
 from elector.describe.formats import load_model
 from elector.describe.formats.hf.quantization import quantization
+from elector.describe.numbers import formats
 from elector.describe.quantization import Quantization
 
 
@@ -61,9 +62,16 @@ def test_the_workload_has_the_last_word(tmp_path: Path) -> None:
 
 
 def test_a_format_that_nothing_describes_is_said(tmp_path: Path) -> None:
-    size, notes = weights(tmp_path, {"quant_method": "gptq", "bits": 4, "group_size": 1024})
+    """In three formats at once; 16 bits stand for them."""
+    stored = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {
+            f"group_{bits}": {"weights": {"num_bits": bits, "type": "int"}} for bits in (2, 4, 8)
+        },
+    }
+    size, notes = weights(tmp_path, stored)
     assert size == 2 * (MATRICES + REST)
-    assert any("groups of 1024" in note and "not counted" in note for note in notes)
+    assert any("weights in mixed" in note and "not counted" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -360,32 +368,63 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
     assert quantization(stored, "").kv_cache == "fp8"
 
 
+GPTQ = {"quant_method": "gptq", "bits": 4}
+BLOCK = {"num_bits": 8, "type": "float", "group_size": None, "strategy": "block"}
+FP4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
+
+
 @pytest.mark.parametrize(
-    ("stored", "named"),
+    ("stored", "named", "bits", "taken"),
     [
-        ({"quant_method": "fp8", "weight_block_size": [1, 64]}, "fp8-block of 1 x 64"),
-        (
-            _compressed(
-                num_bits=8,
-                type="float",
-                group_size=None,
-                strategy="block",
-                block_structure=[64, 64],
-            ),
-            "fp8-block of 64 x 64",
-        ),
-        ({"quant_algo": "NVFP4", "group_size": 32}, "nvfp4 in groups of 32"),
-        ({"quant_method": "nvfp4", "group_size": 64}, "nvfp4 in groups of 64"),
-        ({"quant_method": "mxfp4", "group_size": 64}, "mxfp4 in groups of 64"),
-        ({"quant_algo": "FP8", "group_size": 128}, "fp8 in groups of 128"),
+        # an fp32 scale of 32 bits for a block of fp8
+        ({"quant_method": "fp8", "weight_block_size": [1, 64]}, "1 x 64", 8.5, "fp8-g128"),
+        ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "64 x 64", 8.008, "fp8-block"),
+        ({"quant_method": "fp8", "weight_block_size": [256, 256]}, "256 x", 8.0, "fp8-block"),
+        (_compressed(**BLOCK, block_structure=[64, 64]), "64 x 64", 8.008, "fp8-block"),
+        ({"quant_algo": "FP8", "group_size": 128}, "fp8 in groups of 128", 8.25, "fp8-g128"),
+        # scales of 8 bits
+        ({"quant_algo": "NVFP4", "group_size": 32}, "nvfp4 in groups of 32", 4.25, "mxfp4"),
+        ({"quant_method": "nvfp4", "group_size": 64}, "nvfp4 in groups of 64", 4.125, "mxfp4"),
+        ({"quant_method": "mxfp4", "group_size": 64}, "mxfp4 in groups of 64", 4.125, "mxfp4"),
+        # a scale of 16 bits and a zero of 4 (2, 3, 8)
+        (GPTQ | {"group_size": 100}, "int4 in groups of 100", 4.2, "int4"),
+        (GPTQ | {"group_size": 256}, "int4 in groups of 256", 4.078, "int4"),
+        (GPTQ | {"group_size": 1024}, "int4 in groups of 1024", 4.02, "int4-channel"),
+        (GPTQ | {"bits": 8, "group_size": 64}, "int8 in groups of 64", 8.375, "int8-g128"),
+        (GPTQ | {"bits": 3, "group_size": 64}, "int3 in groups of 64", 3.297, "int3"),
+        (FP4 | {"bnb_4bit_quant_type": "fp4"}, "fp4-dq", 4.127, "nf4-dq"),
+        ({"quant_method": "bitnet"}, "ternary", 2.0, "int2"),
     ],
 )
-def test_scales_that_no_format_has_are_said(
-    tmp_path: Path, stored: dict[str, Any], named: str
+def test_groups_that_no_format_has_are_counted_in_the_nearest(
+    tmp_path: Path, stored: dict[str, Any], named: str, bits: float, taken: str
 ) -> None:
+    """Of as many bits, its bytes within a few percent: 16 bits would be two to eight times more."""
     size, notes = weights(tmp_path, stored)
-    assert size == 2 * (MATRICES + REST)
-    assert any(f"weights in {named} (" in note and "not counted" in note for note in notes)
+    width = formats()[taken].width
+    assert size == pytest.approx(MATRICES * width + 2 * REST)
+    assert width == pytest.approx(bits / 8, rel=0.075)
+    said = [note for note in notes if "no format is nearer" in note]
+    assert len(said) == 1 and named in said[0] and f"counted as {taken}, " in said[0]
+    assert f"{bits:.4g} bits a weight" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "near"),
+    [
+        ("activation_scheme", "sometimes", "dynamic"),
+        ("activation_scheme", 3, "dynamic"),
+        ("fmt", "e3m4", "e4m3"),
+    ],
+)
+def test_words_that_nobody_knows_are_refused(
+    tmp_path: Path, key: str, value: object, near: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        weights(tmp_path, {"quant_method": "fp8", key: value})
+    assert f"quantization_config.{key}: unknown value" in str(caught.value)
+    assert near in str(caught.value)
+    weights(tmp_path, {"quant_method": "fp8", key: None})
 
 
 @pytest.mark.parametrize(

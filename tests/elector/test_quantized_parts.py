@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptions import written
 from quantized_llama import LLAMA, MATRICES, REST, weights
 
 import elector
+from elector.describe.formats import load_model
 from elector.evaluation.path import inspect
 from elector.operations.roles import Role
 from elector.studies.simulation import columns_of
@@ -249,7 +252,8 @@ def test_a_cache_that_is_not_counted_is_said(
         "the file keeps keys and values in fp8 (modelopt), which is not counted here: they are "
         f"kept in {kept}"
     )
-    assert said == ([expected] if kept else [])
+    taken = "keys and values are kept in fp8, 8 bits, as the file says (modelopt)"
+    assert said == [expected if kept else taken]
 
 
 INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
@@ -320,8 +324,83 @@ def test_groups_that_cannot_be_told_are_said(tmp_path: Path, stored: dict[str, A
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    [
+        ".*.*.*.*.*x",
+        ".*" * 8 + "x",
+        ".?" * 100 + "x",  # no repetition, and as many ways
+        "(.|.)" * 60 + "x",
+        "(?x)(.* ) *x",
+        "(.*)*x",
+        ".{1,30}.{1,30}.{1,30}x",
+        "(" * 3000,  # nor is it compiled
+    ],
+)
+@pytest.mark.parametrize("listed_by", ["targets", "ignore"])
+def test_no_pattern_takes_more_than_a_second(tmp_path: Path, pattern: str, listed_by: str) -> None:
+    own = [f"re:{pattern}"]
+    stored = grouped((own, INT4)) if listed_by == "targets" else grouped((["Linear"], INT4))
+    stored["ignore"] = own if listed_by == "ignore" else []
+    started = time.process_time()
+    load_model(str(written(tmp_path, LLAMA | {"quantization_config": stored})))
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("ignore", "said"),
+    [
+        (["lm_head", "re:model.layers.0.*"], "leaves matrices of layer 0 as"),
+        (["model.layers.3.mlp.down_proj"], "leaves matrices of layer 3 as"),
+        ([r"re:.*layers\.[2-7]\.mlp.*"], "leaves matrices of layers 2, 3, 4, 5 and 2 more as"),
+        (["re:.*.*.*.*x"], "patterns of"),
+        (["lm_head", "re:vision_model.*"], ""),
+        (["re:.*self_attn.*"], ""),  # a whole part, which is counted as it is
+    ],
+)
+def test_layers_that_are_ignored_and_counted_are_said(
+    tmp_path: Path, ignore: list[str], said: str
+) -> None:
+    stored = grouped((["Linear"], INT4), ignore=tuple(ignore))
+    _, notes = weights(tmp_path, stored)
+    own = [note for note in notes if "quantization_config.ignore" in note]
+    assert bool(own) == bool(said)
+    if own:
+        assert said in own[0] and "not counted here: they are stored like the others" in own[0]
+
+
+def test_many_patterns_and_names_take_no_more(tmp_path: Path) -> None:
+    names = [f"model.layers.{number}.other" for number in range(20_000)]
+    many = [f"re:.*.*(.|.)(.|.){number}x" for number in range(180)]
+    started = time.process_time()
+    for targets, ignore in ((names, []), (["Linear"], names), (["Linear"], many), (many, [])):
+        stored = grouped((targets, INT4), ignore=tuple(ignore))
+        load_model(str(written(tmp_path, LLAMA | {"quantization_config": stored})))
+    assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r".*mlp.*",
+        r"model.layers.\d+.mlp.(gate|up|down)_proj$",
+        r".*layers\.\d+\.mlp\..*_proj$",
+        r"^model\.layers\.\d{1,2}\.mlp\..*$",
+        r".*\.(mlp|block_sparse_moe)\.(w1|w2|w3|gate|up|down).*",
+    ],
+)
+def test_patterns_as_files_have_them_are_followed(tmp_path: Path, pattern: str) -> None:
+    size, _ = weights(tmp_path, grouped(([f"re:{pattern}"], FP8)))
+    assert size == FEED_FORWARD + 2 * (MATRICES - FEED_FORWARD + REST)
+
+
+@pytest.mark.parametrize(
     ("targets", "field"),
-    [("Linear", "targets"), ([3], "targets"), (["re:(mlp"], "targets")],
+    [
+        ("Linear", "targets"),
+        ([3], "targets"),
+        (["re:(mlp"], "targets"),
+        (["re:a{99999999999}"], "targets"),
+    ],
 )
 def test_targets_that_are_none_are_refused(tmp_path: Path, targets: Any, field: str) -> None:
     with pytest.raises(elector.InputError) as refusal:

@@ -146,6 +146,7 @@ def test_twins_whose_costs_differ_are_named_with_their_lines(tmp_path: Path) -> 
         ("note.name", "column is missing"),
         ("latency_s", "is a result"),
         ("note.idd", "did you mean note.id?"),
+        ("id", "did you mean note.id?"),
     ],
 )
 def test_keys_that_are_none_are_refused(tmp_path: Path, key: str, part: str) -> None:
@@ -200,7 +201,46 @@ def test_more_throughput_is_no_regression_and_less_is(agreed: Path, tmp_path: Pa
         assert verdicts(agreed, new, metrics=metrics)["first"] == [verdict]
     for value in ("1", "1e20"):  # neither side is the better one
         new = changed(tmp_path, agreed, 0, macs=value)
-        assert verdicts(agreed, new, metrics=metrics)["first"] == ["worse"]
+        assert verdicts(agreed, new, metrics=metrics)["first"] == ["changed"]
+        result = run("compare", str(agreed), str(new), "--metric", "macs")
+        assert result.exit_code == 4 and "macs changed: " in result.stdout
+        assert result.stdout.endswith("3 designs: 0 got worse, 1 changed, 2 the same, 0 new\n")
+
+
+def test_every_design_is_counted_once(agreed: Path, tmp_path: Path) -> None:
+    """What got better, and what runs again, are designs, too."""
+    faster = changed(tmp_path, agreed, 0, latency_s="1e-12")
+    said = run("compare", str(agreed), str(faster)).stdout
+    assert said.endswith("3 designs: 0 got worse, 1 better, 2 the same, 0 new\n")
+    both = changed(tmp_path, faster, 1, latency_s="99", energy_j="1e-12")
+    said = run("compare", str(agreed), str(both)).stdout
+    assert said.endswith("3 designs: 1 got worse, 1 better, 1 the same, 0 new\n")
+    before = changed(tmp_path, agreed, 0, feasible="False", reason="x", latency_s="")
+    said = run("compare", str(before), str(agreed)).stdout
+    assert said.endswith("3 designs: 0 got worse, 1 runs now, 2 the same, 0 new\n")
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "", "-"])
+def test_a_cell_that_is_no_number_is_a_missing_result(
+    agreed: Path, tmp_path: Path, cell: str
+) -> None:
+    new = changed(tmp_path, agreed, 0, latency_s=cell)
+    result = run("compare", str(agreed), str(new))
+    assert result.exit_code == 4 and "nan" not in result.stdout
+    assert "latency_s missing: has no value any more" in result.stdout
+    assert verdicts(agreed, changed(tmp_path, agreed, 0, latency_s=cell)) == verdicts(agreed, new)
+
+
+def test_an_infinite_result_that_became_finite_moved(agreed: Path, tmp_path: Path) -> None:
+    endless = swept(tmp_path, "endless", TABLE)
+    old = changed(tmp_path, endless, 0, throughput_sequences_per_s="inf")
+    for tolerance in (0.0, 0.5):
+        (entry, *_) = compare(
+            old, agreed, metrics=["throughput_sequences_per_s"], tolerance=tolerance
+        )
+        assert entry.verdict == "worse" and entry.change == -1.0
+    (entry, *_) = compare(agreed, old, metrics=["throughput_sequences_per_s"])
+    assert entry.verdict == "better" and entry.change is None
 
 
 def test_formats_and_junit(agreed: Path, tmp_path: Path) -> None:
@@ -266,6 +306,58 @@ def test_tables_that_cannot_be_read_are_refused(agreed: Path, tmp_path: Path) ->
     assert run("compare", str(agreed), str(agreed), "--junit", str(out)).exit_code == 2
 
 
+@pytest.mark.parametrize("kinds", [("csv", "json"), ("json", "parquet"), ("parquet", "csv")])
+def test_tables_are_read_in_every_format_that_sweep_writes(
+    tmp_path: Path, kinds: tuple[str, str]
+) -> None:
+    table = tmp_path / "designs.csv"
+    table.write_text(
+        "note.id,model,accelerator,workload.batch,accelerator.rows,accelerator.sram,"
+        "accelerator.clock,workload.precision\n"
+        "1,bert-tiny,systolic,1,,8 MB,700 MHz,\n"
+        "2,bert-mini,systolic,2,64,,,bf16\n"
+        "3,gpt2-xl,t4-16gb,4096,,,,fp16\n"
+    )
+    paths = [tmp_path / f"{i}.{kind}" for i, kind in enumerate(kinds)]
+    for path in paths:
+        assert run("sweep", str(table), "--out", str(path)).exit_code == 0
+    result = run("compare", *map(str, paths))
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "3 designs: 0 got worse, 3 the same, 0 new\n"
+    by_note = run("compare", *map(str, paths), "--key", "note.id")
+    assert by_note.stdout == result.stdout
+
+
+def test_rows_of_a_file_of_records_are_counted_as_rows(tmp_path: Path) -> None:
+    record = {"model": "bert-tiny", "accelerator": "systolic", "energy_j": 1, "area_mm2": 1}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([record | {"latency_s": i} for i in (1, 2)]))
+    result = run("compare", str(path), str(path))
+    assert f"{path}: rows 1 and 2 are the same in model" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.json", b"{}", "no list of records"),
+        ("t.json", b"[1]", "no list of records"),
+        ("t.json", b'[{"model": ["x"], "accelerator": "y"}]', "no single value"),
+        ("t.json", b'[{"model": "x"}]', "column is missing"),
+        ("t.json", b"[{", "JSON"),
+        ("t.json", b"", "JSON"),
+        ("t.parquet", b"PAR1 is no such file PAR1", "not a Parquet file"),
+        ("t.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    result = run("compare", str(path), str(path))
+    assert result.exit_code == 2 and words in result.stderr and str(path) in result.stderr
+
+
 # ---- one model on several accelerators
 
 
@@ -308,11 +400,72 @@ def test_an_accelerator_that_cannot_run_it_has_a_reason() -> None:
     assert none.exit_code == 3
 
 
+def test_what_was_compared_is_said_and_what_each_has_of_its_own() -> None:
+    words = ("compare", "bert-tiny", "tpu-v4i", "a100-sxm-80gb", "--batch", "4")
+    model, common, tpu, gpu, *_ = run(*words).stdout.splitlines()
+    assert model == "bert-tiny, beside tpu-v4i"
+    assert common == "inference, batch 4, 128 tokens, bf16"
+    assert tpu.startswith("  tpu-v4i: ") and tpu.endswith("unfused attention")
+    assert gpu.startswith("  a100-sxm-80gb: ") and gpu.endswith("flash attention")
+    rows = json.loads(run(*words, "--format", "json").stdout)
+    for row, stack in zip(rows, (tpu, gpu), strict=True):
+        assert row["settings"]["workload.batch"]["value"] == 4
+        assert f"{row['settings']['workload.implementation']['value']} stack" in stack
+    assert "settings" not in run(*words, "--format", "csv").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("uncertain", [(), ("--uncertainty", "--samples", "50")])
+def test_long_labels_and_many_results_keep_to_eighty_columns(uncertain: tuple[str, ...]) -> None:
+    own = ("workload.precision=fp8", "workload.kv_cache=fp8", "accelerator.memory_capacity=48GB")
+    metrics = ("latency_s", "energy_j", "power_w", "utilization", "throughput_sequences_per_s")
+    words = ["compare", "gpt2", "l4-24gb", "l4-24gb", "h100-sxm-80gb", *uncertain]
+    words += [word for setting in own for word in ("--set-for", "2", setting)]
+    for more in ((), [word for name in metrics for word in ("--metric", name)]):
+        lines = run(*words, *more).stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any(line.startswith("  2: l4-24gb (precision fp8") for line in lines)
+        assert any(line.startswith("  2  ") for line in lines)
+
+
+def test_a_reference_that_cannot_run_is_no_zero() -> None:
+    """gpt2-xl does not train on a machine that cannot train: it takes no 0 s there."""
+    words = ("compare", "gpt2-xl", "tpu-v1", "a100-sxm-80gb", "--mode", "training")
+    result = run(*words)
+    assert "is infeasible" in result.stdout
+    assert "latency:" not in result.stdout and "energy:" not in result.stdout
+    assert "instead of 0" not in result.stdout
+    _, gpu = json.loads(run(*words, "--format", "json").stdout)
+    assert gpu["reasons"]["latency_s"] == gpu["reasons"]["energy_j"] == ""
+
+
+def test_parts_of_a_hybrid_are_those_of_other_machines() -> None:
+    """`gpu.running` of a hybrid is `running` of a GPU; what one has not is not 0 there."""
+    from elector.studies.side_by_side import side_by_side
+
+    simulated = json.loads(run("simulate", "bert-tiny", "hpt", "--format", "json").stdout)
+    parts = simulated["area_by_part_mm2"]
+    overhead = sum(v for part, v in parts.items() if part.rpartition(".")[2] == "overhead")
+    for pair in (("l4-24gb", "hpt"), ("hpt", "l4-24gb"), ("tpu-v4i", "hpt"), ("hpt", "hpt")):
+        for reason in side_by_side("bert-tiny", pair)[1]["reasons"].values():
+            assert not any(f"{unit}." in reason for unit in ("gpu", "tier", "array"))
+            assert "instead of 0" not in reason
+    reason = side_by_side("bert-tiny", ("l4-24gb", "hpt"))[1]["reasons"]["area_mm2"]
+    assert f"overhead {overhead:.0f} mm2 instead of" in reason
+    reason = side_by_side("bert-tiny", ("tpu-v4i", "hpt"))[1]["reasons"]["area_mm2"]
+    assert "die" in reason and "where the first has none" in reason
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
         (("bert-tiny",), "two accelerators"),
-        (("bert-tiny", "tpu-v4i"), "two accelerators"),
+        (("bert-tiny", "tpu-v4i"), "(got 'bert-tiny tpu-v4i')"),
+        (
+            ("bert-tiny", "tpu-v4i", "--set-for", "1", "accelerator.arrays=2"),
+            "(got 'bert-tiny tpu-v4i (accelerator.arrays 2)')",
+        ),
+        (("bert-tiny", "tpu-v4i", "tpu-v3", "--key", "note.id"), "(got 'note.id')"),
+        (("bert-tiny", "tpu-v4i", "tpu-v3", "--key", "a", "--key", "b"), "(got 'a b')"),
         (("bert-tiny", "tpu-v4i", "tpu-v3", "--junit", "x.xml"), "two tables"),
         (("bert-tiny", "tpu-v4i", "tpu-v3", "--tolerance", "2%"), "two tables"),
         (("bert-tiny", "tpu-v4i", "tpu-v3", "--metric", "energy"), "did you mean"),

@@ -181,7 +181,10 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
         other = read_json(path, "a front")
     else:
         raise InputError(
-            "is neither a number nor a run", file=path, field="--baseline", value=str(path)
+            "is neither a number nor a run: nothing of that name is there",
+            file=path,
+            field="--baseline",
+            value=str(path),
         )
     volume, reference = other.get("hypervolume"), other.get("reference_point")
     if isinstance(volume, bool) or not isinstance(volume, int | float | None):

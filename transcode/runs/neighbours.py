@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.studies.error_widths import ANY, Kind
-from elector.studies.uncertainty import REACH, Sampling
+from elector.studies.error_widths import ANY, REACH, Kind
+from elector.studies.uncertainty import Sampling
 from transcode.pareto import Archive, spread
 from transcode.runs.intervals import Draws, accuracy_stream, draw, models
 from transcode.space import Space

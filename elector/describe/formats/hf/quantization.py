@@ -18,7 +18,7 @@ from elector.describe.formats.hf.stored_values import (
     wrong,
 )
 from elector.describe.numbers import formats
-from elector.describe.quantization import MODULES, Quantization
+from elector.describe.quantization import MODULES, Quantization, nearest_said
 
 #: Words of `hf_quant_config.json` and of `modelopt` -> format of the weights, bits, group.
 _ALGORITHMS: dict[str, Stored] = {
@@ -58,6 +58,14 @@ _LEFT_OUT = (
     "ignored_layers",
     "llm_int8_skip_modules",
 )
+#: Keys that hold one of a few words, which change no sizes, or nothing.
+_WORDS = {
+    "activation_scheme": ("dynamic", "static"),
+    "fmt": ("e4m3", "e4m3fn", "e5m2", "float8_e4m3fn", "float8_e5m2"),
+    "activations": ("int8", "float8"),
+    "linear_class": ("bitlinear", "autobitlinear"),
+    "quantization_mode": ("offline", "online"),
+}
 #: Keys that say how a file was made or is run, and those that are read here.
 _QUIET = re.compile(
     r"quant_method|quant_algo|bits|w_bit|group_size|q_group_size|weight_block_size|weights"
@@ -79,6 +87,9 @@ _QUIET = re.compile(
 
 def quantization(entries: Mapping[str, Any], file: object) -> Quantization:
     """`quantization_config`. Raises InputError for a method nobody described."""
+    for key, words in _WORDS.items():
+        if entries.get(key) is not None and entries[key] not in words:
+            raise wrong(key, entries[key], "unknown value", file, words)
     method = _method(entries, file)
     stored = _agreed(_METHODS[method](entries, file), entries, file)
     return _quantization(method, stored, entries, file)
@@ -109,14 +120,16 @@ def _quantization(
             (part for part in ("experts", "feed forward") if part in parts), next(iter(parts))
         )
         stored = parts[main]
-        own = {part: Quantization(method, *of).format for part, of in parts.items()}
+        each = {part: Quantization(method, *of) for part, of in parts.items()}
+        own = {part: of.format for part, of in each.items()}
         if all(own.values()):
             named = ((part, own.get(part, "")) for part in MODULES)
             # a head is stored apart from the matrices of layers, whatever its format
             others = tuple(
                 (part, name) for part, name in named if name != own[main] or part == "head"
             )
-            return Quantization(method, *stored, cache, left, others)
+            near = nearest_said({part: each[part] for part, _ in others if part in each})
+            return Quantization(method, *stored, cache, left, others, near)
         stored = _ALGORITHMS["MIXED_PRECISION"]
     return Quantization(method, *stored, cache, left)
 
@@ -318,7 +331,11 @@ def _in_blocks(sides: tuple[int, int]) -> Stored:
         return _ALGORITHMS["FP8_PB_WO"]
     if sides[0] * sides[1] == 128:
         return "fp8-g128", 8.0, 128
-    return f"fp8-block of {sides[0]} x {sides[1]}", 8.0, 0  # described nowhere, which is said
+    return (
+        f"fp8-block of {sides[0]} x {sides[1]}",
+        8.0,
+        0,
+    )  # no format has them: the nearest is taken
 
 
 def _block(block: object, key: str, file: object) -> tuple[int, int]:

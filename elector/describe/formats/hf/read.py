@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elector.base import paths
-from elector.base.errors import InputError
+from elector.base.errors import InputError, nearest
 from elector.base.table import load_json
 from elector.describe.formats.hf.advice import in_yaml
-from elector.describe.formats.hf.config import Config
 from elector.describe.formats.hf.listed_modules import wholly_listed
 from elector.describe.formats.hf.quantization import beside, of_group, quantization, unread
-from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart
+from elector.describe.formats.hf.targets import by_targets, names_parts, told_apart, unsaid
 from elector.describe.formats.hf.types import (
     HEADS,
     LABELS,
@@ -24,10 +23,10 @@ from elector.describe.formats.hf.types import (
     class_sizes,
     kinds,
     labels_of,
-    neutral,
     parts,
     refused,
 )
+from elector.describe.formats.hf.unread_keys import UnreadKey, refusal, unread_keys
 from elector.describe.model import Model
 from elector.describe.quantization import Quantization
 
@@ -57,12 +56,8 @@ _FURTHER = (
     "mtp_num_hidden_layers",
     "num_mtp_layers",
 )
-#: Keys of all classes that make another architecture where they are not off.
-_SWITCHES = frozenset(
-    {"pruned_heads", "is_decoder", "add_cross_attention", "is_encoder_decoder", "num_reward_heads"}
-)
-#: Values of a key that say that there is no such thing.
-_OFF: tuple[object, ...] = (None, False, 0, "", [], {})
+#: Least share of letters that a type and the one it may be meant for have in common.
+_ALIKE = 0.65
 #: How errors begin that say that something is not read, not that it is wrong.
 _REFUSALS = (
     "model type is not supported",
@@ -89,7 +84,11 @@ def from_config(
     missing = sorted(set(ignore) - _all_keys(entries))
     if missing:
         raise InputError(
-            "is no key of the configuration", file=file, field="model.ignore_keys", value=missing[0]
+            "is no key of the configuration",
+            file=file,
+            field="model.ignore_keys",
+            value=missing[0],
+            allowed=sorted(_all_keys(entries) - set(ignore)),
         )
     for key in past:
         entries = _without(entries, key)
@@ -160,7 +159,9 @@ def _thinking(entries: Mapping[str, Any], key: str, file: object) -> Model:
         problem = "is missing" if inner is None else "must be a mapping"
         raise InputError(problem, file=file, field=key, value=inner)
     rest = {name: value for name, value in entries.items() if name not in (key, *_TOWERS)}
-    _refuse_unread(rest, {"enable_audio_output", "enable_talker"}, file, "", "such a model")
+    switches = {"enable_audio_output", "enable_talker"}
+    if around := unread_keys(rest, switches, "", "such a model"):
+        raise refusal(around, file)
     own = {"model_type": f"{entries['model_type']}_thinker"} | dict(inner)
     own.pop("architectures", None)
     model = _read(own, file)
@@ -195,9 +196,9 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
     inner[tie] = whole.tied(entries.get(tie), inner.get(tie))
     kind = _kind(inner, file, "text_config.")
     silent = _silent_sizes(str(entries["model_type"]), kind, inner)
-    model = _of_kind(kind, {**silent, **inner}, file, "text_config.")
     outer = {key: value for key, value in entries.items() if key not in ("text_config", *_TOWERS)}
-    _refuse_unread(outer, {tie, *whole.also}, file, "", str(entries["model_type"]))
+    around = unread_keys(outer, {tie, *whole.also}, "", str(entries["model_type"]))
+    model = _of_kind(kind, {**silent, **inner}, file, "text_config.", around)
     own = replace(kind, classes=whole.classes, heads="conditional")
     model = _with_head(model, own, entries, file)
     notes = _left_out(entries)
@@ -208,11 +209,14 @@ def _wrapped(whole: Parts, entries: Mapping[str, Any], file: object) -> Model:
 
 
 def _silent_sizes(whole: str, kind: Kind, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes that the text model of a whole has by its class alone: own name -> number."""
+    """Sizes that the text model of a whole has by its class alone: own name -> number.
+
+    whole : type of the whole. kind, entries : row and configuration of its text model.
+    """
     groups = [own.split("|") for own in kind.names.values()]
     return {
         key: value
-        for key, value in class_sizes().get(whole, {}).items()
+        for key, value in class_sizes(whole, kind.model_type).items()
         if not any(
             name in entries for name in (key, *(n for own in groups if key in own for n in own))
         )
@@ -232,8 +236,9 @@ def _kind(entries: Mapping[str, Any], file: object, prefix: str = "") -> Kind:
     own = "; its own code (auto_map) is not run" if "auto_map" in entries else ""
     known = refused().get(kind) if isinstance(kind, str) else None
     why = f": not described is {known}" if known else ""
+    meant = None if known else nearest(kind, kinds(), _ALIKE)
     raise InputError(
-        f"model type is not supported{why}{own}",
+        f"model type is not supported{why}{f'; did you mean {meant}?' if meant else ''}{own}",
         file=file,
         field=field,
         value=kind,
@@ -245,8 +250,8 @@ def _other_ways(entries: Mapping[str, Any], file: object) -> str:
     """Ways to a model whose type is not known."""
     build = f"`elector import {file} --out model.yaml` builds its class where transformers has it; "
     return (
-        f"{'' if 'auto_map' in entries else build}docs/models.md says what a model file can say; "
-        f"supported: {', '.join(sorted(kinds()))}"
+        f"{'' if 'auto_map' in entries else build}docs/models.md says what a model file can say, "
+        f"docs/reference-models.md lists the {len(kinds())} types"
     )
 
 
@@ -262,15 +267,28 @@ def _of_class(entries: Mapping[str, Any]) -> str:
     return types[0] if len(types) == 1 else ""
 
 
-def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str = "") -> Model:
+def _of_kind(
+    kind: Kind,
+    entries: Mapping[str, Any],
+    file: object,
+    prefix: str = "",
+    around: Sequence[UnreadKey] = (),
+) -> Model:
+    """The model of a row. around : keys that nobody reads in the parts around it."""
     config = kind.config(entries, file, prefix)
+
+    def unread() -> list[UnreadKey]:
+        known = {*config.read, *kind.own, *kind.fixed(entries)}
+        return [*unread_keys(entries, known, prefix, kind.model_type), *around]
+
     try:
         model = LAYOUTS[kind.layout](config, kind.traits)
     except InputError as error:
         # What is missing may stand there under a name the class does not read.
-        raise _refusal_of_unread(entries, config, file, prefix, kind) or error from None
-    known = {*config.read, *kind.own, *kind.fixed(entries)}
-    _refuse_unread(entries, known, file, prefix, kind.model_type)
+        keys = unread()
+        raise (refusal(keys, file) if any(key.on for key in keys) else error) from None
+    if keys := unread():
+        raise refusal(keys, file)
     notes = []
     if entries.get("auto_map"):
         notes.append(
@@ -279,9 +297,12 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
         )
     further = [key for key in _FURTHER if _is_number(entries.get(key)) and entries[key] > 0]
     if further:
+        number = entries[further[0]]
+        layers = "one layer that predicts" if number == 1 else f"{number} layers that predict"
+        are, they = ("is", "it runs") if number == 1 else ("are", "they run")
         notes.append(
-            f"the {entries[further[0]]} layers that predict further tokens ({further[0]}) are "
-            "left out: they run only where they are asked for"
+            f"the {layers} further tokens ({further[0]}) {are} left out: {they} only where "
+            f"{'it is' if number == 1 else 'they are'} asked for"
         )
     if kind.note:
         notes.append(kind.note)
@@ -290,48 +311,6 @@ def _of_kind(kind: Kind, entries: Mapping[str, Any], file: object, prefix: str =
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _refusal_of_unread(
-    entries: Mapping[str, Any], config: Config, file: object, prefix: str, kind: Kind
-) -> InputError | None:
-    """The refusal of a key that nobody reads, which explains another error better."""
-    try:
-        known = {*config.read, *kind.own, *kind.fixed(entries)}
-        _refuse_unread(entries, known, file, prefix, kind.model_type)
-    except InputError as refusal:
-        return refusal if refusal.value not in _OFF else None
-    return None
-
-
-def _refuse_unread(
-    entries: Mapping[str, Any], read: set[str], file: object, prefix: str, kind: str
-) -> None:
-    """Refuse a key that was not read and may change something."""
-    known = _architecture_keys() | _SWITCHES
-    for key, value in entries.items():
-        if key in read or neutral().fullmatch(key):
-            continue
-        off = any(value == none and type(value) is type(none) for none in _OFF)
-        if key in known and off:
-            continue
-        what = (
-            f"is not read by the class of {kind}, and would change the architecture"
-            if key in known
-            else f"is not known of {kind}: nobody can say what it changes"
-        )
-        raise InputError(
-            what,
-            file=file,
-            field=prefix + key,
-            value=value,
-            hint=f"--ignore-key {key} reads the configuration as if it were not there",
-        )
-
-
-def _architecture_keys() -> frozenset[str]:
-    """Keys that any type reads, under the names of files."""
-    return frozenset().union(*(kind.own for kind in kinds().values()))
 
 
 def _plain(name: str) -> str:
@@ -389,6 +368,7 @@ def _with_formats(model: Model, stored: object, file: object) -> Model:
         formats, entries = quantization(stored, file), stored
         if formats.method == "compressed-tensors":
             formats = _told_apart(formats, stored, model, file)
+            model = replace(model, notes=(*model.notes, *unsaid(stored, model, formats)))
         for key in unread(stored):
             note = f"quantization_config.{key} is not known: what it changes is not counted"
             model = replace(model, notes=(*model.notes, note))

@@ -8,23 +8,29 @@ stores one part in several formats, is not told apart here.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from elector.describe.formats.hf.stored_values import Stored, wrong
 from elector.describe.model import Block, Model
-from elector.describe.quantization import MODULES, Quantization
+from elector.describe.quantization import LAYER, MODULES, Quantization, nearest_said
 from elector.describe.variants import layers_of
 
 #: The class of the modules that are stored, as targets name it.
 _CLASS = "Linear"
 #: What stands before the layers in names, of text models and of parts of other models.
 _BEFORE = ("model.", "model.language_model.", "language_model.model.", "")
-#: How many repetitions a pattern may have, and how long it may be; with a repeated group in it the
-#: time for one name could grow without a bound.
-_REPEATS, _LENGTH = 8, 400
+#: How long a pattern may be, and how many of them a file may have.
+_LENGTH, _PATTERNS = 400, 200
+#: Ways to match a name that a repetition may have, of digits and of others; names have about 60
+#: letters, of which those before the place are tried in order.
+_OF_DIGITS, _OF_ANY = 4, 40
+#: Ways that one pattern may have: two repetitions, and a few alternatives; and those of all
+#: patterns on all names, which is below a second.
+_WAYS, _ALL_WAYS = 16 * _OF_ANY**2, 10_000_000
 _LATENT = ("kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
 #: What carries a state -> the modules of its matrices.
 _OF_SCANS = {
@@ -59,27 +65,49 @@ def by_targets(
     entries : a `quantization_config`. read : what reads the numbers of a group.
     Raises InputError for targets that are no names or patterns.
     """
-    groups: list[tuple[list[str], Stored]] = []
+    groups: list[tuple[_Modules, Stored]] = []
+    patterns: list[str] = []
     for name, group in entries["config_groups"].items():
         where = f"config_groups.{name}"
         stored = read(group["weights"], f"{where}.weights", file)
-        groups.append((_listed(group.get("targets") or [], f"{where}.targets", file), stored))
+        targets = _listed(group.get("targets") or [], f"{where}.targets", file)
+        groups.append((_Modules.of(targets), stored))
+        patterns += targets
     ignored = _listed(entries.get("ignore") or [], "ignore", file)
-    patterns = [target for targets, _ in groups for target in targets]
-    if not all(targets for targets, _ in groups) or len(set(patterns)) < len(patterns):
+    if not all(own.listed for own, _ in groups) or len(set(patterns)) < len(patterns):
         return None  # which group is a module's?
-    if not all(map(_is_bounded, [*patterns, *ignored])):
-        return None
+    shared = _shared(patterns)
     for before in _BEFORE:
-        names = {part: list(_names(part, model, before, patterns)) for part in MODULES}
-        every = [name for own in names.values() for name in own]
-        if all(t == _CLASS or any(_fits(t, name) for name in every) for t in patterns):
-            return _of_parts(names, groups, ignored)
+        names = {part: list(_names(part, model, before, shared)) for part in MODULES}
+        every = [name for part in names.values() for name in part]
+        if not _are_bounded([*patterns, *ignored], len(every)):
+            return None
+        unmet = _Modules.of({*patterns} - {*every, _CLASS})
+        named = len(unmet.patterns) == len(unmet.listed)  # the others are patterns
+        if named and all(any(_fits(t, name) for name in every) for t in unmet.patterns):
+            return _of_parts(names, groups, _Modules.of(ignored))
     return None
 
 
+@dataclass(frozen=True)
+class _Modules:
+    """What a file lists of modules: names, or their class, and patterns."""
+
+    listed: frozenset[str]
+    patterns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[str]) -> _Modules:
+        listed = tuple(entries)
+        return cls(frozenset(listed), tuple(e for e in listed if e.startswith("re:")))
+
+    def fit(self, name: str) -> bool:
+        """Whether a pattern fits a module of this name."""
+        return any(_fits(pattern, name) for pattern in self.patterns)
+
+
 def _of_parts(
-    names: Mapping[str, list[str]], groups: list[tuple[list[str], Stored]], ignored: list[str]
+    names: Mapping[str, list[str]], groups: list[tuple[_Modules, Stored]], ignored: _Modules
 ) -> dict[str, Stored | None] | None:
     """What each part stores; None where one has several formats."""
     parts: dict[str, Stored | None] = {}
@@ -92,46 +120,72 @@ def _of_parts(
     return parts
 
 
-def _group_of(
-    name: str, groups: list[tuple[list[str], Stored]], ignored: list[str]
-) -> Stored | None:
+def _group_of(name: str, groups: list[tuple[_Modules, Stored]], ignored: _Modules) -> Stored | None:
     """What the module of a name stores; None where it stays as it is."""
-    if any(_fits(target, name) or target == _CLASS for target in ignored):
+    if {name, _CLASS} & ignored.listed or ignored.fit(name):
         return None
-    for fits in (lambda t: t == name, lambda t: _fits(t, name), lambda t: t == _CLASS):
-        for targets, stored in groups:
-            if any(fits(target) for target in targets):
-                return stored
-    return None
+    ways: tuple[Callable[[_Modules], bool], ...] = (
+        lambda own: name in own.listed,
+        lambda own: own.fit(name),
+        lambda own: _CLASS in own.listed,
+    )
+    return next((stored for fits in ways for own, stored in groups if fits(own)), None)
 
 
-def _fits(target: str, name: str) -> bool:
-    if target.startswith("re:"):
-        return re.match(target[3:], name) is not None
-    return target == name
+def _fits(pattern: str, name: str) -> bool:
+    return pattern.startswith("re:") and re.match(pattern[3:], name) is not None
 
 
-def _is_bounded(pattern: str) -> bool:
-    """Whether the time to match a name is bounded: few repetitions, none of a group."""
-    if not pattern.startswith("re:"):
-        return True
-    few = len(re.findall(r"[*+{]", pattern)) <= _REPEATS
-    return few and len(pattern) <= _LENGTH and not re.search(r"\)[*+{]", pattern)
+def _are_bounded(entries: Iterable[str], names: int) -> bool:
+    """Whether to match the patterns among entries with so many names takes less than a second."""
+    patterns = [entry for entry in entries if entry.startswith("re:")]
+    if len(patterns) > _PATTERNS:
+        return False
+    ways = list(map(_ways, patterns))
+    return max(ways, default=0) <= _WAYS and sum(ways) * names <= _ALL_WAYS
+
+
+def _ways(pattern: str) -> float:
+    """A bound of the ways to match a pattern with a name: each repetition, optional part and
+    alternative multiplies them; infinite for repeated groups, whose ways may grow exponentially."""
+    spaced = re.search(r"\(\?[a-zA-Z-]*x", pattern)  # between what is repeated and the sign
+    if len(pattern) > _LENGTH or spaced or re.search(r"\)[*+{]", pattern):
+        return math.inf
+    # a rest of any letters always fits at once
+    tried = re.sub(r"(?<!\\)\.\*\$?$", "", pattern)
+    digits = len(re.findall(r"(?:\\d|\[0-9\])[*+{]", tried))
+    others = len(re.findall(r"[*+{]", tried)) - digits
+    optional = len(re.findall(r"(?<![(*+?}\\])\?", tried))
+    return _alternatives(tried) * _OF_ANY**others * _OF_DIGITS**digits * 2**optional
+
+
+def _alternatives(pattern: str) -> int:
+    """The product of the numbers of alternatives of all groups."""
+    product, inside = 1, [1]
+    for letter in pattern:
+        if letter == "(":
+            inside.append(1)
+        elif letter == "|":
+            inside[-1] += 1
+        elif letter == ")" and len(inside) > 1:
+            product *= inside.pop()
+    return product * math.prod(inside)
 
 
 def _listed(value: object, where: str, file: object) -> list[str]:
     """Names and patterns of modules."""
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise wrong(where, value, "must be a list of modules", file)
-    for entry in value:
+    patterns = [entry for entry in value if entry.startswith("re:") and len(entry) <= _LENGTH]
+    for entry in patterns[:_PATTERNS]:
         try:
-            re.compile(entry.removeprefix("re:"))
-        except re.error as error:
+            re.compile(entry[3:])
+        except (re.error, OverflowError, RecursionError) as error:
             raise wrong(where, entry, f"is no pattern: {error}", file) from None
     return value
 
 
-def _names(part: str, model: Model, before: str, patterns: list[str]) -> Iterator[str]:
+def _names(part: str, model: Model, before: str, shared: str) -> Iterator[str]:
     """Names of the modules of a part, in every layer that has it."""
     if part == "head":
         if model.has_part(part):
@@ -139,11 +193,11 @@ def _names(part: str, model: Model, before: str, patterns: list[str]) -> Iterato
         return
     for number, block in enumerate(layers_of(model)):
         if block.has_part(part):
-            for module in _modules(part, block, model, patterns):
+            for module in _modules(part, block, model, shared):
                 yield f"{before}layers.{number}.{module}"
 
 
-def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iterator[str]:
+def _modules(part: str, block: Block, model: Model, shared: str) -> Iterator[str]:
     """Names of the modules of a part of a layer."""
     if part == "attention":
         latent = (("q_a_proj", "q_b_proj") if block.q_lora_rank else ("q_proj",)) + _LATENT
@@ -155,9 +209,6 @@ def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iter
         return
     gated = model.gated if part == "feed forward" else model.experts_gated
     own = (*(("gate_proj",) if gated else ()), "up_proj", "down_proj")
-    # one shared expert, or several, as the classes call them
-    single = any(re.search(r"shared_expert(?!s)", pattern) for pattern in patterns)
-    shared = "shared_expert" if single else "shared_experts"
     experts = sorted({0, 1, block.experts - 1} & set(range(block.experts)))
     inside_of = {
         "feed forward": ["mlp"],
@@ -167,13 +218,50 @@ def _modules(part: str, block: Block, model: Model, patterns: list[str]) -> Iter
     yield from (f"{inside}.{name}" for inside in inside_of[part] for name in own)
 
 
+def _shared(patterns: Iterable[str]) -> str:
+    """One shared expert, or several, as the classes call them that patterns are of."""
+    single = any(re.search(r"shared_expert(?!s)", pattern) for pattern in patterns)
+    return "shared_expert" if single else "shared_experts"
+
+
+def unsaid(entries: Mapping[str, Any], model: Model, formats: Quantization) -> list[str]:
+    """A note on what `ignore` leaves as it is and is counted in the format of the others.
+
+    entries : a `quantization_config`. formats : what was read of it; where it tells parts apart,
+    or is not counted, there is nothing to say.
+    """
+    if formats.weights in ("", "mixed") or formats.parts:
+        return []
+    ignored = entries.get("ignore") or []
+    own, shared = _Modules.of(ignored), _shared(ignored)
+    parts = [part for part in MODULES if part not in ("head", *formats.kept)]
+    counted = "as they are, which is not counted here: they are stored like the others"
+    for before in _BEFORE:
+        names = [name for part in parts for name in _names(part, model, before, shared)]
+        if not _are_bounded(own.patterns, len(names)):
+            return [f"patterns of quantization_config.ignore leave modules {counted}"]
+        left = [name for name in names if name in own.listed or own.fit(name)]
+        if left:
+            return [f"quantization_config.ignore leaves matrices of {_places(left)} {counted}"]
+    return []
+
+
+def _places(names: Iterable[str]) -> str:
+    """The layers of modules, the first of them by number."""
+    layers = sorted({int(number[1]) for name in names if (number := LAYER.search(name))})
+    more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+    word = "layers" if len(layers) > 1 else "layer"
+    return f"{word} {', '.join(map(str, layers[:4]))}{more}"
+
+
 def told_apart(formats: Quantization, parts: Mapping[str, Stored | None]) -> Quantization | None:
     """A file whose parts are stored in formats of their own; None where one has no row here.
 
     formats : what was read without a look at the parts.
     """
     method = formats.method
-    own = {p: Quantization(method, *of).format if of else "" for p, of in parts.items()}
+    each = {p: Quantization(method, *of) for p, of in parts.items() if of}
+    own = {p: each[p].format if p in each else "" for p in parts}
     packed = [part for part, name in own.items() if name]
     if not packed or any(of and not own[part] for part, of in parts.items()):
         return None
@@ -186,4 +274,6 @@ def told_apart(formats: Quantization, parts: Mapping[str, Stored | None]) -> Qua
         for part in MODULES
         if own.get(part, "") != own[main] or part == "head"
     )
-    return replace(formats, weights=stored[0], bits=stored[1], group=stored[2], parts=others)
+    near = nearest_said({part: each[part] for part, _ in others if part in each})
+    own_of_main = replace(formats, weights=stored[0], bits=stored[1], group=stored[2])
+    return replace(own_of_main, parts=others, near=near)

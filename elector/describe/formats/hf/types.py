@@ -221,13 +221,27 @@ def parts() -> dict[str, Parts]:
     return rows
 
 
-@functools.cache
-def class_sizes() -> dict[str, dict[str, Any]]:
-    """Type of a whole -> sizes its text model has where a file is silent (data/class_sizes.csv).
+#: What stands for a whole whose text model has the sizes of its own class alone.
+_ANY_WHOLE = "any"
 
-    Files of models of several parts say of their text model what differs from these.
+
+@functools.cache
+def _class_sizes() -> dict[tuple[str, str], dict[str, Any]]:
+    """(whole, type of its text model) -> sizes (data/class_sizes.csv)."""
+    rows = read_rows(DATA / "class_sizes.csv")
+    return {(row["whole"], row["text"]): _values(row["sizes"]) for row in rows}
+
+
+def class_sizes(whole: str, text: str) -> dict[str, Any]:
+    """Sizes that a text model has where a file is silent: those of its class; {} if not known.
+
+    whole : type of the model of several parts. text : type of its text model. Most wholes build
+    the class that a file names, as it is by itself; a whole that always builds one class, or hands
+    it sizes of its own, has a row of its own, and no sizes for other types.
     """
-    return {row["model_type"]: _values(row["sizes"]) for row in read_rows(DATA / "class_sizes.csv")}
+    known = _class_sizes()
+    alone = any(of == whole for of, _ in known)
+    return known.get((whole if alone else _ANY_WHOLE, text), {})
 
 
 def _text(value: object) -> str:
