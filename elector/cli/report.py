@@ -85,6 +85,8 @@ def simulation(result: Record, format: str) -> None:
 
 
 def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> None:
+    from elector.studies.simulation import workload_line  # help texts need none of it
+
     click.echo(f"{result['model']} on {result['accelerator']}")
     click.echo(text.paragraph(workload_line(result["settings"])))
     if not result["feasible"]:
@@ -109,37 +111,6 @@ def _interval_rows(result: Record) -> list[list[str]]:
         for name, metric in registry().shown(result)
         if f"{name}_low" in result and result[f"{name}_low"] != result[f"{name}_high"]
     ]
-
-
-def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """What was simulated, on one line: mode, batch, lengths, precision, stack, attention."""
-    return ", ".join(workload_words(settings))
-
-
-def workload_words(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The words of a `workload_line`."""
-
-    def of(key: str) -> Any:
-        return settings[f"workload.{key}"]["value"]
-
-    training, model = of("mode") == "training", "model.layers" in settings
-    words = [of("mode")]
-    if model:
-        words.append(f"batch {of('batch'):,}")
-        words.append(f"{of('sequence_length'):,} tokens")
-        if of("generate"):
-            words.append(f"{of('generate'):,} generated")
-            words += [] if of("serving") == "phases" else [f"{of('serving')} serving"]
-    words.append(of("precision"))
-    if training:
-        words.append(of("optimizer"))
-        words += [] if of("trainable") == "all" else [f"trains {of('trainable')}"]
-        count = of("gradient_accumulation")
-        words += [] if count == 1 else [f"{count:,} micro-batches"]
-    words.append(f"{of('implementation')} stack")
-    words += [f"{of('attention')} attention"] if model else []
-    words += [] if of("sparsity") == "dense" else [f"sparsity {of('sparsity')}"]
-    return words
 
 
 def _operations_table(operations: Sequence[Record]) -> str:

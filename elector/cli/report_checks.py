@@ -216,7 +216,7 @@ def _ratios(costs: Sequence[text.Record]) -> None:
 
 def _workloads(costs: Sequence[text.Record]) -> tuple[list[str], list[list[str]]]:
     """What was simulated: words that hold of all machines, and those of each alone."""
-    from elector.cli.report import workload_words
+    from elector.studies.simulation import workload_words
 
     words = [workload_words(entry["settings"]) for entry in costs]
     common = [word for word in words[0] if all(word in own for own in words)]

@@ -19,7 +19,7 @@ from elector.base import page, quantity
 from elector.base.page import Columns
 from elector.cost.results import ENDS, registry
 from elector.evaluation.settings import setting_shown
-from elector.studies.simulation import simulate
+from elector.studies.simulation import simulate, workload_line
 from elector.technology import Technology
 
 #: Breakdowns of the page -> the result that they add up to.
@@ -223,7 +223,7 @@ def _body(costs: Mapping[str, Any], title: str, words: str, draws: str) -> str:
     )
     return "\n".join(
         [
-            f"<h1>{_text(title)}</h1>{reason}{notes}",
+            f"<h1>{_text(title)}</h1><p>{_text(workload_line(costs['settings']))}</p>{reason}{notes}",
             '<div class="split"><div><h2>Results</h2>',
             _results(costs),
             '</div><section><h2>Made of</h2><div id="bars"></div></section></div>',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -310,3 +310,34 @@ def trace(
 
     columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
     return traced(columns, f"{model} on {accelerator}", technology and technology.single())
+
+
+def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was simulated, on one line: mode, batch, lengths, precision, stack, attention."""
+    return ", ".join(workload_words(settings))
+
+
+def workload_words(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The words of a `workload_line`."""
+
+    def of(key: str) -> Any:
+        return settings[f"workload.{key}"]["value"]
+
+    training, model = of("mode") == "training", "model.layers" in settings
+    words = [of("mode")]
+    if model:
+        words.append(f"batch {of('batch'):,}")
+        words.append(f"{of('sequence_length'):,} tokens")
+        if of("generate"):
+            words.append(f"{of('generate'):,} generated")
+            words += [] if of("serving") == "phases" else [f"{of('serving')} serving"]
+    words.append(of("precision"))
+    if training:
+        words.append(of("optimizer"))
+        words += [] if of("trainable") == "all" else [f"trains {of('trainable')}"]
+        count = of("gradient_accumulation")
+        words += [] if count == 1 else [f"{count:,} micro-batches"]
+    words.append(f"{of('implementation')} stack")
+    words += [f"{of('attention')} attention"] if model else []
+    words += [] if of("sparsity") == "dense" else [f"sparsity {of('sparsity')}"]
+    return words

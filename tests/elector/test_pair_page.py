@@ -205,3 +205,10 @@ WIDTHS = (0.31, 0.5, 0.8, 1.0, 1.3, 2.0, 3.0, 4.5, 7.0, 12.0, 30.0)
 
 def page_source(driver: Any) -> str:
     return str(driver.page_source).replace("background: ", "background:")
+
+
+def test_the_page_says_what_was_simulated(tmp_path: Path) -> None:
+    page, words = tmp_path / "page.html", ("gpt2", "h100-sxm-80gb")
+    run("report", *words, "--generate", "4", "--batch", "2", "--out", str(page))
+    line = "inference, batch 2, 128 tokens, 4 generated, bf16, vllm stack, flash attention"
+    assert f"<p>{line}</p>" in page.read_text(encoding="utf-8")
