@@ -257,6 +257,16 @@ def _remember(there: os.stat_result) -> None:
         read.add((there.st_dev, there.st_ino))
 
 
+def forget(path: str | Path) -> None:
+    """What is written in the place of a file that was read holds all of it: it may be.
+
+    path : of the file; one that is not there is no matter.
+    """
+    read, there = _READ.get(), status(path)
+    if read is not None and there is not None:
+        read.discard((there.st_dev, there.st_ino))
+
+
 def was_read(path: str | Path) -> bool:
     """Whether the running command has read the file of this name. Raises InputError as `status`."""
     read = _READ.get()

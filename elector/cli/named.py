@@ -18,6 +18,8 @@ from elector.base.output import require_apart
 
 #: Options that say where something is written.
 OUTPUTS = frozenset({"--out", "--plot", "--junit", "--report"})
+#: Output that may be the file its command reads: all columns of that stay, so it can be read again.
+_KEEPS = ("sweep", "--out")
 #: Files of a folder that a command writes, which the user may name as an input of it, too.
 _IN_FOLDERS = ("index.html", "front.csv", "front.json", "manifest.json")
 
@@ -64,6 +66,9 @@ def _require_apart(command: click.Command, raw: Mapping[str, object]) -> None:
             # What has neither is a shipped name, which goes before a file of that name.
             named = {text, text.partition("=")[2].strip()}
             inputs += [(_field(parameter), t) for t in named if path or "." in t or os.sep in t]
+    if command.name == _KEEPS[0]:
+        require_apart(outputs, [(field, text) for field, text in inputs if field.startswith("-")])
+        outputs.pop(_KEEPS[1], None)
     require_apart(outputs, inputs)
 
 

@@ -120,7 +120,8 @@ class Quantization:
             name, values = blocks[1], int(blocks[2]) * int(blocks[3])
         own = formats().get(name)
         if own is None and name.endswith(_TWICE):
-            return own, formats()[f"nf4{_TWICE}"].scale_bits, values
+            twice = next(f for name, f in formats().items() if name.endswith(_TWICE))
+            return own, twice.scale_bits, values
         if own is None or own.kind == "integer":
             # a scale of 16 bits and a zero as wide as a value; of ternary values, of the tensor
             return own, 16.0 + self.bits, values

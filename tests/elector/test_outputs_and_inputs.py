@@ -35,7 +35,9 @@ def pairs() -> Iterator[tuple[click.Group, str, click.Parameter, click.Parameter
                 read = path or (argument and parameter.type is click.STRING)
                 read = read or parameter.name in ("assignments", "sparsity", "baseline")
                 for output in outputs:
-                    if read and parameter not in outputs and output.metavar != "DIR":
+                    # a table that is swept into itself keeps its columns
+                    keeps = name == "sweep" and argument and "--out" in output.opts
+                    if read and parameter not in outputs and output.metavar != "DIR" and not keeps:
                         yield program, name, parameter, output
 
 

@@ -13,11 +13,11 @@ WHERE = "quantization_config"
 LARGEST = 1 << 20
 #: Keys that hold one of a few words, which change no sizes, or nothing.
 _WORDS = {
-    "activation_scheme": ("dynamic", "static"),
-    "fmt": ("e4m3", "e4m3fn", "e5m2", "float8_e4m3fn", "float8_e5m2"),
-    "activations": ("int8", "float8"),
-    "linear_class": ("bitlinear", "autobitlinear"),
-    "quantization_mode": ("offline", "online"),
+    "activation_scheme": "dynamic static",
+    "fmt": "e4m3 e4m3fn e5m2 float8_e4m3fn float8_e5m2",
+    "activations": "int8 float8",
+    "linear_class": "bitlinear autobitlinear",
+    "quantization_mode": "offline online",
 }
 
 
@@ -74,5 +74,5 @@ def flag_of(entries: Mapping[str, Any], key: str, file: object) -> bool:
 def require_words(entries: Mapping[str, Any], file: object) -> None:
     """Raise InputError for a word that nobody knows. entries : of a `quantization_config`."""
     for key, words in _WORDS.items():
-        if entries.get(key) is not None and entries[key] not in words:
-            raise wrong(key, entries[key], "unknown value", file, words)
+        if entries.get(key) is not None and entries[key] not in words.split():
+            raise wrong(key, entries[key], "unknown value", file, words.split())
