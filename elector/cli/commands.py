@@ -16,7 +16,7 @@ import click
 from elector import __version__
 from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.base.output import is_machines, not_written
-from elector.base.paths import forget, reading
+from elector.base.paths import reading
 from elector.base.signals import gentle
 from elector.cli import completion, streams
 from elector.cli import options as shared
@@ -28,7 +28,6 @@ from elector.cli.pages import report as report_page
 from elector.cli.schema import schema
 
 if TYPE_CHECKING:
-    from elector.studies.sweep_table import SweepTable
     from elector.technology import Technology
 
 
@@ -235,7 +234,7 @@ def sweep(
         raise click.UsageError("Missing option '--out' (or --format, to print the rows).")
     if out == "-" and format is not None:
         raise InputError("prints, too: one is enough", field="--format", value=format)
-    asked = _table(table)
+    asked = report_sweep.table_of(table)
     if out is not None:
         check_output(out, FORMATS)
     if junit is not None:
@@ -255,16 +254,6 @@ def sweep(
     report_sweep.done(result, out or table)
     if result.errors:
         raise click.exceptions.Exit(NOT_PASSED)
-
-
-def _table(name: str) -> SweepTable:
-    """The designs of a table, which `--out` may name, too: the columns of the table stay."""
-    from elector.studies.sweep_table import read_table
-
-    asked = read_table(name)
-    if name != "-":
-        forget(name)
-    return asked
 
 
 main.add_command(compare)

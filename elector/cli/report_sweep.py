@@ -1,4 +1,4 @@
-"""What `sweep` prints, and its JUnit XML."""
+"""What `sweep` reads and prints, and its JUnit XML."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import click
 
 from elector.base import junit as junit_xml
 from elector.base import quantity
+from elector.base.paths import forget
 from elector.cli import text
 from elector.cost.results import ENDS, registry
 from elector.evaluation.settings import field_of
-from elector.studies.sweep_table import Kinds
+from elector.studies.sweep_table import Kinds, SweepTable, read_table
 
 if TYPE_CHECKING:
     from elector.studies.sweep import SweepResult
@@ -195,3 +196,14 @@ def junit(result: SweepResult, table: str) -> str:
             junit_xml.JUnitCase(f"row {number}: {words}", None if message is None else str(message))
         )
     return junit_xml.document(f"elector sweep {table}", table, cases)
+
+
+def table_of(name: str) -> SweepTable:
+    """The designs of a table, which `--out` may name, too: the columns of the table stay.
+
+    name : of the file; - is standard input.
+    """
+    asked = read_table(name)
+    if name != "-":
+        forget(name)
+    return asked
