@@ -360,13 +360,3 @@ def test_sixteen_bits_on_tensor_cores_lose_nothing_beside_the_lanes() -> None:
         if fmt in ("fp16", "bf16"):
             for name in ("operand_share", "wave_share", "tile_cycles"):
                 assert own.get(name, 0.0) <= getattr(general, name), (family, fmt, name)
-
-
-def test_lanes_that_multiply_are_paid_as_lanes() -> None:
-    """An RTX 4090 has as many operations of tf32 as of fp32: its lanes are the faster ones."""
-    asked = [{"workload.precision": precision} for precision in ("fp32", "tf32")]
-    wide, narrow = (
-        elector.simulate("gemm:4096x4096x4096", "rtx-4090", settings=settings) for settings in asked
-    )
-    assert narrow["latency_s"] <= wide["latency_s"]
-    assert narrow["energy_by_part_j"]["mac"] == wide["energy_by_part_j"]["mac"]

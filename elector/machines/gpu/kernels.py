@@ -217,12 +217,6 @@ def _rates(c: Constants, d: Device) -> tuple[Array, Array]:
     return np.asarray(cores), np.asarray(d.lanes / (d.sms * d.clock) * c.plain_share)
 
 
-def on_cores(c: Constants, d: Device) -> Array:
-    """(D,) whether tensor cores multiply: they do where they are not slower than the lanes."""
-    cores, lanes = _rates(c, d)
-    return np.asarray(d.tensor & (cores >= lanes))
-
-
 def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, and the splits of k, of one run of each product.
 

@@ -47,7 +47,6 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     constants,
     memory_seconds,
-    on_cores,
     product_seconds,
     tiles,
     vector_seconds,
@@ -364,7 +363,7 @@ def _counts(
     p: PreparedGpu, d: Device, index: Array, moved: Array, touched: Array
 ) -> dict[str, Count]:
     """How often each action happens."""
-    ops, here, cores = p.ops, np.arange(index.size), on_cores(p.constants, d)
+    ops, here = p.ops, np.arange(index.size)
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
     for r, product in unpacked(ops.rows):
@@ -375,8 +374,8 @@ def _counts(
     none = macs.shape[1] - 1
     simple, special = _vector_work(ops)
     return {
-        "mac": Count(macs, np.where(cores, index, none)),
-        "plain mac": Count(macs, np.where(cores, none, index)),
+        "mac": Count(macs, np.where(d.tensor, index, none)),
+        "plain mac": Count(macs, np.where(d.tensor, none, index)),
         "vector": Count(elements * simple[:, None], index),
         "special": Count(elements * special[:, None], index),
         "cache": Count(touched, here),
