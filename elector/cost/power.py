@@ -8,10 +8,9 @@ and needs
 
 with v the supply voltage, which falls with the clock down to a floor. What a busy kernel takes
 whatever it does (`Clocked.running`) is among the core's joules, in proportion to its cycles at
-`s`. E / T falls with s,
-so the largest s with E / T <= limit is found by halving (Mei et al. 2017, A survey and
-measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds for a
-whole step: power management averages over more time than an operation takes.
+`s`. E / T falls with s, so the largest s with E / T <= limit is found by halving (Mei et al. 2017,
+A survey and measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds
+for a whole step: power management averages over more time than an operation takes.
 """
 
 from __future__ import annotations
@@ -153,10 +152,7 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     clocked = power.clocked
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
-    counts = activity.counts
-    if clocked.running:
-        joules = seconds * (clocked.watts * speed)
-        counts = {**counts, clocked.running: Count(joules, np.arange(speed.size))}
+    counts = {**activity.counts, **clocked.ran(seconds, speed)}
     changed = replace(activity, busy=busy, counts=counts, alone=seconds)
     return replace(changed, power=replace(power, speed=speed))
 

@@ -60,6 +60,15 @@ class Clocked:
         hidden = np.minimum(compute, self.memory)
         return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
 
+    def ran(self, seconds: Array, speed: Array) -> dict[str, Count]:
+        """`running` and its joules, at `speed` (D,) of the full clock; {} where nothing runs so.
+
+        seconds : (R, D) that the resource is busy at that clock.
+        """
+        if not self.running:
+            return {}
+        return {self.running: Count(seconds * (self.watts * speed), np.arange(speed.size))}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Budget:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from elector.base.table import DATA, read_rows
+from elector.machines.gpu.stacks import STACKS
 
 #: Facts that the rules of data/automatic.csv look at.
 FACTS = ("mode", "family", "architecture", "compute", "stack")
@@ -24,13 +25,10 @@ def alike(architecture: object) -> object:
     return tuple(architecture in names for names in named)
 
 
-@functools.cache
 def chips_of(stack: str) -> frozenset[str] | None:
-    """Families of chips that a stack's releases take (data/stack_chips.csv); None: all of them."""
-    for row in read_rows(DATA / "stack_chips.csv"):
-        if row["stack"] == stack:
-            return frozenset(row["architectures"].split("|"))
-    return None
+    """Families of chips that a stack's releases take; None: it leaves out none that is known."""
+    chips = STACKS[stack]["architectures"]
+    return frozenset(chips.split("|")) if chips else None
 
 
 def automatic(setting: str, facts: Mapping[str, str]) -> str:

@@ -202,7 +202,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         alone=busy,
         cycles=busy * d.clock,
         counts=_counts(p, d, index, moved * count, touched * count)
-        | {"running": Count(busy * _running_watts(units, d), np.arange(index.size))},
+        | clocked.ran(busy, np.ones(index.size)),
         executed=ops.executed[index],
         peak=_peak(d),
         limits=_limits(p, units, index),
@@ -221,7 +221,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
 
 def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
     """The device under its power limit; seconds : (R, D) of computing, of main memory and of
-    the kernels' starts, over all runs."""
+    the kernels' starts, over all runs.
+
+    Watts are all that the board is built for while kernels run, whatever they do, in proportion to
+    the clock: clocks and schedulers take a share of them, which is the price of `running`.
+    """
     return Clocked(
         "device",
         *seconds,
@@ -231,7 +235,7 @@ def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array,
         (c.voltage_knee, c.voltage_floor),
         d.clock / units.number("boost_clock"),
         running="running",
-        watts=_running_watts(units, d),
+        watts=np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock"))),
     )
 
 
@@ -383,12 +387,6 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
-
-
-def _running_watts(units: Units, d: Device) -> Array:
-    """(D,) watts of a board that takes all it is built for while kernels run: clocks and
-    schedulers take a share of it, whatever the kernels do, and in proportion to the clock."""
-    return np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock")))
 
 
 def _notes(units: Units, d: Device) -> dict[str, Note]:

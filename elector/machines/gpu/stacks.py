@@ -9,7 +9,7 @@ import numpy as np
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.workload import Workload
 from elector.operations.roles import BIASES, DROPOUTS, OTHER_HEADS, RESIDUALS, Place, Role, RowPart
 from elector.operations.rows import Row
@@ -17,24 +17,11 @@ from elector.operations.scope import formula
 
 Array = np.ndarray
 
-#: The stacks of data/implementations.csv.
-IMPLEMENTATIONS = (
-    "eager",
-    "compiled",
-    "torchscript",
-    "tensorflow1-xla",
-    "tensorflow2-xla",
-    "tensorflow",
-    "fastertransformer",
-    "tensorrt",
-    "tensorrt-llm",
-    "vllm",
-    "sglang",
-    "llama.cpp",
-)
-
+#: Stack -> what it is for (data/stacks.csv): whether it trains, and which chips it takes.
+STACKS = {row["stack"]: row for row in read_rows(DATA / "stacks.csv")}
+IMPLEMENTATIONS = tuple(STACKS)
 #: Engines that run models and train none.
-SERVING_ONLY = ("fastertransformer", "tensorrt", "tensorrt-llm", "vllm", "sglang", "llama.cpp")
+SERVING_ONLY = tuple(name for name, row in STACKS.items() if row["trains"] == "no")
 
 #: Lines of a stack's table for element-wise work, by what it is for.
 ROLES = {

@@ -18,8 +18,9 @@ from elector.describe.formats.hf.stored_values import (
     width_of,
     wrong,
 )
+from elector.describe.formats.hf.targets import told_apart
 from elector.describe.numbers import formats
-from elector.describe.quantization import MODULES, Quantization, nearest_said
+from elector.describe.quantization import MODULES, Quantization
 
 #: Words of `hf_quant_config.json` and of `modelopt` -> format of the weights, bits, group.
 _ALGORITHMS: dict[str, Stored] = {
@@ -107,21 +108,8 @@ def _quantization(
     """What a file says; of modules in several formats, each part of the model in its own."""
     cache, left, parts = _cache(entries, file), _left(entries, file), _by_part(entries, file)
     if stored[0] == "mixed" and method == "modelopt" and parts:
-        main = next(
-            (part for part in ("experts", "feed forward") if part in parts), next(iter(parts))
-        )
-        stored = parts[main]
-        each = {part: Quantization(method, *of) for part, of in parts.items()}
-        own = {part: of.format for part, of in each.items()}
-        if all(own.values()):
-            named = ((part, own.get(part, "")) for part in MODULES)
-            # a head is stored apart from the matrices of layers, whatever its format
-            others = tuple(
-                (part, name) for part, name in named if name != own[main] or part == "head"
-            )
-            near = nearest_said({part: each[part] for part, _ in others if part in each})
-            return Quantization(method, *stored, cache, left, others, near)
-        stored = _ALGORITHMS["MIXED_PRECISION"]
+        mixed = Quantization(method, *_ALGORITHMS["MIXED_PRECISION"], cache, left)
+        return told_apart(mixed, parts) or mixed
     return Quantization(method, *stored, cache, left)
 
 
@@ -322,11 +310,8 @@ def _in_blocks(sides: tuple[int, int]) -> Stored:
         return _ALGORITHMS["FP8_PB_WO"]
     if sides[0] * sides[1] == 128:
         return "fp8-g128", 8.0, 128
-    return (
-        f"fp8-block of {sides[0]} x {sides[1]}",
-        8.0,
-        0,
-    )  # no format has them: the nearest is taken
+    # no format has them: the nearest is taken
+    return f"fp8-block of {sides[0]} x {sides[1]}", 8.0, 0
 
 
 def _block(block: object, key: str, file: object) -> tuple[int, int]:
