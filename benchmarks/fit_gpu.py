@@ -1,13 +1,14 @@
 """Fit the constants of the GPU machine: global ones and those of software stacks, none a device's.
 
-    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4]
+    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4] [--only STACKS]
 
 Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
 in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
 hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
 as much as products, other operations half, a row of training five times one of inference.
 Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
-no random numbers. --write puts the constants into elector/data.
+no random numbers. --only fits the named stacks alone, beside what all GPUs share as it stands in
+elector/data. --write puts the constants into elector/data.
 """
 
 from __future__ import annotations
@@ -231,6 +232,21 @@ PAIRS = (
 )
 
 
+def fit_stacks(names: list[str], data: Data) -> Values:
+    """The constants of some stacks, each beside what stands in elector/data."""
+    shared = constants()
+    fitted: Values = {}
+    for stack in names:
+        values = {name: v for name, v in start().items() if name.startswith(f"{stack}.")}
+        values |= {name: float(getattr(shared, name)) for name in GLOBAL}
+        factor = START
+        while factor > STOP:
+            values = fit_stack(values, stack, data.steps[stack], factor)
+            factor = factor**0.5
+        fitted |= {name: v for name, v in values.items() if name not in GLOBAL}
+    return fitted
+
+
 def fit_stack(values: Values, stack: str, rows: Rows, factor: float) -> Values:
     """The constants of one stack, one by one and in pairs, until no step of `factor` helps."""
     own = [name for name in values if name.startswith(f"{stack}.")]
@@ -313,8 +329,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
+    parser.add_argument("--only", nargs="+", default=[], metavar="STACK", choices=stacks())
     given = parser.parse_args()
-    values = fit(start(), data(given.folder, given.leave))
+    rows = data(given.folder, given.leave)
+    values = fit_stacks(given.only, rows) if given.only else fit(start(), rows)
     for name, value in values.items():
         print(f"{name:32} {value:.4g}")
     if given.write:
