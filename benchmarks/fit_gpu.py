@@ -1,13 +1,16 @@
 """Fit the constants of the GPU machine: global ones and those of software stacks, none a device's.
 
     python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4]
+    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] --stack llama.cpp
 
 Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
 in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
 hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
 as much as products, other operations half, a row of training five times one of inference.
 Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
-no random numbers. --write puts the constants into elector/data.
+no random numbers. --stack fits the constants of one stack alone, beside those of all GPUs as they
+stand, for where only what that stack does was modelled anew. --write puts the constants into
+elector/data.
 """
 
 from __future__ import annotations
@@ -221,6 +224,17 @@ def fit(values: Values, data: Data) -> Values:
     return values
 
 
+def fit_alone(stack: str, rows: Rows) -> Values:
+    """The constants of one stack, from round numbers, beside those of all GPUs as they stand."""
+    values = {name: v for name, v in start().items() if name.startswith(f"{stack}.")}
+    factor = START
+    while factor > STOP:
+        values = fit_stack(values, stack, rows, factor)
+        print(f"factor {factor:.3f}  loss {stack_loss(values, rows):.4f}", file=sys.stderr)
+        factor = factor**0.5
+    return values
+
+
 #: What makes up for each other: one grows by a factor, the other shrinks by a power of it.
 PAIRS = (
     ("host", "step", 3.0),
@@ -313,8 +327,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
+    parser.add_argument("--stack", default="", choices=["", *stacks()])
     given = parser.parse_args()
-    values = fit(start(), data(given.folder, given.leave))
+    measured = data(given.folder, given.leave)
+    if given.stack:
+        values = fit_alone(given.stack, measured.steps[given.stack])
+    else:
+        values = fit(start(), measured)
     for name, value in values.items():
         print(f"{name:32} {value:.4g}")
     if given.write:

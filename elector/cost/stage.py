@@ -326,7 +326,7 @@ def _periods(ops: Operations, rows: Array) -> Array:
     if "decode" in phases:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return ops.layers * np.maximum(sum_rows(tokens), 1.0)
-    return ops.layers * (2.0 if "backward" in phases else 1.0)
+    return ops.layers * ops.workload.pieces * (2.0 if "backward" in phases else 1.0)
 
 
 def _rounds(ops: Operations, rows: Array) -> Array:
@@ -336,7 +336,7 @@ def _rounds(ops: Operations, rows: Array) -> Array:
         tokens = ops.count[ops.where(phase="decode", kind="embedding")]
         return np.maximum(sum_rows(tokens), 1.0)
     workload = ops.workload
-    passes = workload.gradient_accumulation if workload.training else 1.0
+    passes = workload.gradient_accumulation if workload.training else workload.pieces
     return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
 
 

@@ -176,6 +176,8 @@ class Machine:
         follow.
     implementations : software stacks it can run.
     serving_only : those of them that run models and train none.
+    chunks : software stack -> tokens of a prompt that it reads at once; stacks that read whole
+        prompts are not among them, nor are those that `auto` may stand for.
     automatic : (`implementation` or `attention`, facts) -> what `auto` stands for; None: the first
         stack, and attention unfused. Facts: mode, family of the model, number format `compute`,
         `stack`, and the settings of `deciding`.
@@ -202,6 +204,7 @@ class Machine:
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
     serving_only: tuple[str, ...] = ()
+    chunks: Mapping[str, int] = field(default_factory=dict)
     automatic: Callable[[str, Mapping[str, str]], str] | None = None
     deciding: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
     clock: str = ""

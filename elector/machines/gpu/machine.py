@@ -52,6 +52,7 @@ from elector.machines.gpu.kernels import (
     vector_seconds,
 )
 from elector.machines.gpu.stacks import (
+    CHUNKS,
     IMPLEMENTATIONS,
     SERVING_ONLY,
     appended,
@@ -310,11 +311,11 @@ def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> Gp
 
 
 def _start(p: PreparedGpu, index: Array) -> Array:
-    """(D,) seconds of the host before and after a step, and around each prompt that is read
-    apart."""
+    """(D,) seconds of the host before and after a step, and around each prompt, and piece of a
+    prompt, that is read apart."""
     workload = p.ops.workload
     once = p.stack["step"] + p.stack["update"] * workload.training
-    return np.asarray(once * workload.prompt_passes[index])
+    return np.asarray(once * (workload.prompt_passes * workload.pieces)[index])
 
 
 def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
@@ -500,6 +501,7 @@ GPU = Machine(
     stated=("idle_power", "die", *RATES),
     implementations=IMPLEMENTATIONS,
     serving_only=SERVING_ONLY,
+    chunks=CHUNKS,
     automatic=automatic,
     deciding={"architecture": alike},
     own_idle=True,
