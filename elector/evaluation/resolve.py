@@ -91,7 +91,7 @@ def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> Stru
     of_file = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     _choose_stack(texts, models.template.family, machine, units)
-    chunk = machine.chunks.get(texts["implementation"], 0)
+    chunk = machine.chunks.get(texts["implementation"])
     workload = _workload(table, chosen, texts, of_file, models, chunk)
     return StructureGroup(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
@@ -302,11 +302,12 @@ def _workload(
     texts: dict[str, str],
     of_file: OfFile,
     models: Models,
-    chunk: int,
+    chunk: int | None,
 ) -> Workload:
     """The workload of the models at `rows`, whose texts are known.
 
-    chunk : tokens of a prompt that the software stack reads at once; 0: all of them.
+    chunk : tokens of a prompt that the software stack reads at once, 0: all of them; None where
+        no prompt is read in pieces.
     """
     fields = schema("workload")
     lora_rank(texts["trainable"])
@@ -324,9 +325,11 @@ def _workload(
     )
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
-    reads = models.template.family == "decoder" and texts["mode"] == "inference"
     given = numbers["prefill_chunk"]
-    numbers["prefill_chunk"] = np.where(given > 0, given, float(chunk)) * reads
+    if chunk is None or models.template.family != "decoder" or texts["mode"] != "inference":
+        numbers["prefill_chunk"] = np.zeros_like(given)
+    else:
+        numbers["prefill_chunk"] = np.where(given > 0, given, float(chunk))
     _require_fit(numbers, models)
     generates = bool((numbers["generate"] > 0).any())
     chunked = bool(in_pieces(length, numbers["prefill_chunk"]).any())

@@ -176,8 +176,8 @@ class Machine:
         follow.
     implementations : software stacks it can run.
     serving_only : those of them that run models and train none.
-    chunks : software stack -> tokens of a prompt that it reads at once; stacks that read whole
-        prompts are not among them, nor are those that `auto` may stand for.
+    chunks : software stack -> tokens of a prompt that it reads at once, 0 for all of them; empty:
+        nothing reads prompts in pieces. None that `auto` may stand for has a number.
     automatic : (`implementation` or `attention`, facts) -> what `auto` stands for; None: the first
         stack, and attention unfused. Facts: mode, family of the model, number format `compute`,
         `stack`, and the settings of `deciding`.

@@ -52,6 +52,7 @@ def test_pieces_meet_the_keys_before_them(
 ) -> None:
     ops = operations(
         "gpt2",
+        "rtx-4090",
         **SMALL,
         attention=kernel,
         sequence_length=length,
@@ -67,7 +68,7 @@ def test_pieces_of_windows(tmp_path: Any, kernel: str, window: int) -> None:
     path = tmp_path / "windowed.yaml"
     path.write_text(f"base: mistral-7b\nname: windowed\nwindow: {window}\n")
     own = {**SMALL, "model__kv_heads": 2, "attention": kernel}
-    ops = operations(str(path), **own, sequence_length=45, prefill_chunk=10)
+    ops = operations(str(path), "rtx-4090", **own, sequence_length=45, prefill_chunk=10)
     assert attended(ops) == pytest.approx(pairs(45, 10, window, skips=kernel == "flash"))
 
 
@@ -116,9 +117,9 @@ def test_pieces_keep_less_at_once_and_the_keys_of_all() -> None:
 def test_stacks_that_read_prompts_in_pieces() -> None:
     """llama.cpp takes 512 tokens at once; nothing that `auto` stands for reads in pieces, since
     designs are put together before it is resolved."""
-    assert CHUNKS == {"llama.cpp": 512}
+    assert {stack: size for stack, size in CHUNKS.items() if size} == {"llama.cpp": 512}
     chosen = {rule["value"] for rule in rules() if rule["setting"] == "implementation"}
-    assert not chosen & set(CHUNKS)
+    assert chosen and not any(CHUNKS[stack] for stack in chosen)
 
 
 def test_a_stack_reads_in_its_own_pieces_unless_told() -> None:
@@ -170,3 +171,18 @@ def test_the_trace_reads_piece_after_piece(accelerator: str, chunk: int) -> None
     layers = [s for s in work if line.rows[s.row].kind == "linear" and s.resource.endswith("cores")]
     between = [s for s in layers if read[0] < s.start and s.end <= read[-1]]
     assert (chunk == 100) != bool(between)  # layers of earlier pieces come before the last is read
+
+
+@pytest.mark.parametrize(("chunk", "said"), [(0, False), (511, False), (512, True), (4096, True)])
+@pytest.mark.parametrize("stack", ["vllm", "llama.cpp"])
+def test_a_piece_that_is_no_smaller_than_the_prompt_is_said(
+    stack: str, chunk: int, said: bool
+) -> None:
+    settings = {
+        "workload.prefill_chunk": chunk,
+        "workload.sequence_length": 512,
+        "workload.implementation": stack,
+    }
+    notes = elector.simulate("gpt2", "rtx-4090", settings=settings)["notes"]
+    assert isinstance(notes, list)
+    assert any("prefill_chunk changes nothing" in note for note in notes) is said
