@@ -190,6 +190,8 @@ class Field:
     accuracy : NEUTRAL where no value of it can change what a model scores; CHANGES otherwise, and
         where nobody has looked.
     applies : where the key has an effect (elector.evaluation.applies); "" for everywhere.
+    fixed : why a search may not choose among values of it; "" where it may. An optimiser takes
+        whatever costs nothing.
     """
 
     key: str
@@ -202,6 +204,7 @@ class Field:
     description: str
     accuracy: str = CHANGES
     applies: str = ""
+    fixed: str = ""
 
     def parse(self, value: object, *, file: object = None, field: str | None = None) -> Scalar:
         """`value` checked and in SI (a technology node in nm); None gives the default.
@@ -309,6 +312,7 @@ def _field(row: dict[str, str]) -> Field:
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
         applies=row.get("applies", ""),
+        fixed=row.get("searched", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field
