@@ -13,9 +13,9 @@ interval runs from the 5th to the 95th percentile of the samples.
 Errors stop at what cannot be: nothing takes less time than its peak allows (a utilization of 1),
 and no board draws more than its power limit. Where time and energy together ask for more, energy
 gives way: it is at most limit x time. Published times of boards at their limit are among those
-that widths come from, so the error of such a time is known as it is (8 % on some stacks), while
-that of power rests on few cases (40 %): were the time to give way, the error that is known badly
-would spoil the one that is known well.
+that widths come from, so the error of such a time is known as it is (7 % on some stacks), while
+that of power is assumed (a factor of 2: too few cases): were the time to give way, the error that
+is known badly would spoil the one that is known well.
 
 Each row and each group has a stream of its own, drawn from the seed and its name. So a design has
 the same samples alone and among others, and what two designs share they share in every sample.
