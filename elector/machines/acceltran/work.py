@@ -25,7 +25,7 @@ from elector.machines.acceltran.tables import (
     memory_counts,
     unit_cycles,
 )
-from elector.machines.buffering import Loads, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -111,9 +111,9 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
     start = np.where(d.released, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
     compute = _computing(p, c, s)
     loads = _loads(d)
-    one, turns = stream(compute, loads), loads.turns(compute)
+    one, turns = stream(compute, LoadsOf(loads)), loads.turns(compute)
     plain = not (turns & d.double).any()
-    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    alone = one.alone if one.turned is None else one.turned.least(one.alone)
     clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
     return Activity(
         busy=_busy(d, turns, alone),
@@ -127,7 +127,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
         limits=_limits(p, units, index),
         overlap=Overlap(
             one=one,
-            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), loads),
+            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), LoadsOf(loads)),
             turns=turns & ~d.released,
             holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         ),
@@ -196,7 +196,6 @@ def _loads(d: _LaneChunk) -> Loads:
         columns(m.seconds, d.half),
         columns(m.seconds, d.half + 1),
         columns(m.fetches, d.half),
-        columns(m.fetches, d.half + 1),
         columns(m.fill, d.half),
         d.double,
     )
@@ -233,7 +232,7 @@ class _LaneStreams(Streams):
     """
 
     d: _LaneChunk
-    loads: Loads
+    loads: LoadsOf
     whole: tuple[_LaneStreams, Array] | None = None
 
     @functools.cached_property

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import columns, combinations
+from elector.base.table import columns, combinations, distinct
 from elector.machines import memories
-from elector.machines.buffering import Loads, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -222,14 +222,14 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     index, half = p.index[part], p.plan_index[part]
     d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part])
     rows = np.arange(len(ops.rows))
-    compute, loads = _compute(d, rows, None), _loads(d)
-    one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
-    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    compute, loads = _compute(d, rows, None, _elements(d)), _loads(d)
+    one, turns = stream(compute.alone, LoadsOf(loads)), loads.turns(compute.alone)
+    alone = one.alone if one.turned is None else one.turned.least(one.alone)
     vectors = np.array([not row.matmul for row in ops.rows])[:, None]
     busy: dict[str, Array | Count] = {
         "array": compute.array,
         "vector": np.where(vectors, compute.alone, 0.0),
-        "memory": np.where(turns, loads.whole, loads.half) if turns.any() else loads.half,
+        "memory": loads.memory(turns),
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
@@ -246,7 +246,9 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         limits=_limits(d),
         overlap=Overlap(
             one=one,
-            streams=_ArrayStreams(replace(d, units=units.only(STREAMED)), loads),
+            streams=_ArrayStreams(
+                replace(d, units=units.only(STREAMED)), LoadsOf(loads), compute.cycles
+            ),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
         ),
@@ -293,7 +295,6 @@ def _loads(d: _ArrayChunk) -> Loads:
         seconds(moved, d.half),
         seconds(moved, d.half + 1),
         seconds(weights, d.half),
-        seconds(weights, d.half + 1),
         seconds(p.fill, d.half),
         d.double | d.peer,
     )
@@ -312,8 +313,7 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     return Loads(
         of(loads.half, each),
         of(loads.whole, each),
-        of(loads.half_weights, 0.0),
-        of(loads.whole_weights, 0.0),
+        of(loads.weights, 0.0),
         of(loads.fill, 0.0),
         loads.double,
     )
@@ -321,14 +321,20 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _ArrayStreams(Streams):
-    """What one of n streams takes of the arrays and of main memory."""
+    """What one of n streams takes of the arrays and of main memory.
+
+    cycles : (R, D) cycles of each row of all designs in one stream.
+    """
 
     d: _ArrayChunk
-    loads: Loads
+    loads: LoadsOf
+    cycles: Array
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        compute = _compute(self.d, rows, n)
+        elements = self.loads.at(rows[self.d.p.place[rows] < 0])
+        work = elements.taken(self.cycles, elements.places) / n
+        compute = _compute(self.d, rows, n, work)
         busy = {"array": compute.array}
         if compute.chip is not None:
             busy["on-chip memory"] = compute.chip
@@ -336,25 +342,35 @@ class _ArrayStreams(Streams):
 
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs."""
-        return _ArrayStreams(self.d.some(columns), self.loads.some(columns))
+        return _ArrayStreams(self.d.some(columns), self.loads.some(columns), self.cycles)
 
 
-def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
-    """Seconds of rows without main memory, of all sequences or of one of n (D,) streams."""
+def _elements(d: _ArrayChunk) -> Array:
+    """(vectors, D) cycles of element-wise work on all sequences."""
+    p, units = d.p, d.units
+    special = columns(p.special[p.vectors], d.index) * units.number("special_cycles")
+    return (columns(p.work[p.vectors], d.index) + special) / units.number("vector_lanes")
+
+
+def _compute(d: _ArrayChunk, rows: Array, n: Array | None, work: Array) -> _Compute:
+    """Seconds of rows without main memory, of all sequences or of one of n (D,) streams.
+
+    work : (vectors, D) cycles of those of the rows that are no products.
+    """
     p, units, ops = d.p, d.units, d.p.ops
-    share = 1.0 if n is None else n
     clock, matmul = units.number("clock"), p.place[rows] >= 0
-    products, vectors = p.place[rows[matmul]], rows[~matmul]
-    special = columns(p.special[vectors], d.index) * units.number("special_cycles")
-    work = (columns(p.work[vectors], d.index) + special) / units.number("vector_lanes")
+    products = p.place[rows[matmul]]
     cycles, taken = np.zeros((2, rows.size, d.index.size))
-    cycles[~matmul] = work / share
-    few, which = np.unique(p.alike[products], return_inverse=True)
+    cycles[~matmul] = work
+    few, _, which = distinct(p.alike[products])
     first, place = combinations([d.kind] if n is None else [d.kind, n])
     each = d.some(first)
     seen = _sides(each, few, None if n is None else n[first])
     count = columns(ops.count[rows[matmul]], d.index)
-    cycles[matmul], taken[matmul] = (columns(x[which], place) * count for x in _cycles(each, seen))
+    for put, one in zip((cycles, taken), _cycles(each, seen), strict=True):
+        runs = columns(one, place)[which]
+        runs *= count
+        put[matmul] = runs
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
     cuts = functools.partial(seen.cuts, which, place)
