@@ -150,15 +150,15 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     if several.size < streams.size:
         together = together.some(several, stage.columns(several))
         stage, streams = stage.some(several), streams[several]
-    apart = stage.passed(streams)
     least, taken = best[several], chosen[several]
+    seconds, apart = stage.tried(together, streams, least)
 
     def take(places: Array, seconds: Array, n: Array) -> None:
         better = seconds < least[places]
         least[places] = np.where(better, seconds, least[places])
         taken[places] = np.where(better, n, taken[places])
 
-    take(np.arange(streams.size), stage.seconds(together, apart, streams), streams)
+    take(np.arange(streams.size), seconds, streams)
     number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
     while (number > 1.0).any():
         n = np.maximum(number, 1.0)
@@ -166,7 +166,7 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
         if may.size:
             few, n = stage.some(may), n[may]
             one = together.some(may, stage.columns(may))
-            take(may, few.seconds(one, few.passed(n), n), n)
+            take(may, few.tried(one, n, least[may])[0], n)
         number = number / 2.0
     best[several], chosen[several] = least, taken
     return best, chosen

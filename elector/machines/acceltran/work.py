@@ -50,7 +50,7 @@ STREAMED = (*LANES, *UNITS, "training", "loop_order", "unit_cycles")
 class _LaneChunk:
     """D designs of a chunk: settings, pairs, and their places in the tables.
 
-    half : (D,) of main memory with tiles in half of the buffers; the place behind has all of them.
+    half : (D,) of main memory with tiles in half of the buffers.
     """
 
     p: PreparedAccelTran
@@ -74,9 +74,14 @@ class _LaneChunk:
         return self.units.flag("double_buffer") & fits & ~self.released
 
     @property
+    def whole(self) -> Array:
+        """(D,) place in the tables of main memory with tiles in all of the buffers."""
+        return self.half + self.p.memory.charge.size
+
+    @property
     def plain(self) -> Array:
         """(D,) place of an operation that does not choose."""
-        return self.half + ~self.double
+        return np.where(self.double, self.half, self.whole)
 
     def some(self, columns: Array) -> _LaneChunk:
         """Some of the designs."""
@@ -167,7 +172,7 @@ def _computing(p: PreparedAccelTran, c: Array, s: Array) -> Array:
 def _ahead(d: _LaneChunk, rate: Array) -> Ahead:
     """Weights that are fetched early, at `rate` (D,) bytes a second."""
     room = d.units.number("weight_buffer") * TILE_SHARE / 2.0
-    return Ahead(Count(d.p.memory.distinct, d.plain), room, rate)
+    return Ahead(Count(d.p.memory.distinct, d.half), room, rate)
 
 
 def _details(d: _LaneChunk, turns: Array) -> Details:
@@ -186,7 +191,7 @@ def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     if not (turns & d.double).any():
         return columns(table, d.plain)
     chosen = table.take(d.half, axis=1, mode="clip")
-    np.copyto(chosen, columns(table, d.half + 1), where=turns)
+    np.copyto(chosen, columns(table, d.whole), where=turns)
     return chosen
 
 
@@ -194,7 +199,7 @@ def _loads(d: _LaneChunk) -> Loads:
     m = d.p.memory
     return Loads(
         columns(m.seconds, d.half),
-        columns(m.seconds, d.half + 1),
+        columns(m.seconds, d.whole),
         columns(m.fetches, d.half),
         columns(m.fill, d.half),
         d.double,
@@ -252,13 +257,16 @@ class _LaneStreams(Streams):
         c, p = self.combined, self.d.p
         units, pair, share = c.units, c.pair, n[c.first]
         compute, taken = np.zeros((2, rows.size, pair.size))
-        for unit, own in p.rows.items():
-            here = np.flatnonzero(np.isin(rows, own))
+        unit_of = p.unit_of[rows]
+        for code, unit in enumerate(p.rows):
+            here = np.flatnonzero(unit_of == code)
+            if not here.size:
+                continue
             if unit == "products":
-                few, which = np.unique(p.alike[rows[here]], return_inverse=True)
+                few, _, which = distinct(p.alike[rows[here]])
                 each = streams_of(c.lanes, few, share)
                 compute[here], taken[here] = (x[which] for x in each)
-            elif here.size:
+            else:
                 compute[here] = _element_seconds(p.ops, unit, rows[here], pair, units, share)
                 if unit == "vector":
                     taken[here] = _lanes_taken(p.ops, rows[here], pair, units) / share
