@@ -121,9 +121,8 @@ class LoadsOf:
         rows = np.arange(self.loads.half.shape[0]) if self.rows is None else self.rows
         row, design, places = self.loads.sooner_in(rows)
         if self.designs is not None:
-            design = _places(self.designs, design, self.loads.double.size)
-            here = np.flatnonzero(design >= 0)
-            row, design, places = row[here], design[here], places[here]
+            here, design = _every(self.designs, design, self.loads.double.size)
+            row, places = row[here], places[here]
         half, whole = (x.take(places, mode="clip") for x in (self.loads.half, self.loads.whole))
         own = compute.take(row * compute.shape[1] + design, mode="clip")
         return np.asarray(design[own + whole < half])
@@ -136,6 +135,16 @@ def _places(some: Array | None, places: Array, size: int) -> Array:
     stands = np.full(size, -1, dtype=np.intp)
     stands[some] = np.arange(some.size)
     return stands[places]
+
+
+def _every(some: Array, places: Array, size: int) -> tuple[Array, Array]:
+    """Which of the places (N,), of `size`, stand among some of them, which may repeat, and where:
+    each as often as it does."""
+    times = np.bincount(some, minlength=size)
+    order, start, each = np.argsort(some, kind="stable"), np.cumsum(times) - times, times[places]
+    here = np.repeat(np.arange(places.size), each)
+    nth = np.arange(here.size) - np.repeat(np.cumsum(each) - each, each)
+    return here, order[start[places[here]] + nth]
 
 
 def stream(

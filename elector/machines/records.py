@@ -173,7 +173,7 @@ class Streams(ABC):
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs.
 
-        columns : (d,) their places.
+        columns : (d,) their places, which may repeat.
         """
 
 

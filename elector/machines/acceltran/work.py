@@ -223,6 +223,16 @@ class _Combined:
     def some(self, columns: Array) -> _Combined:
         """Those of some of the designs."""
         which, first, place = distinct(self.place[columns])
+        return self._at(which, first, place)
+
+    def apart(self, n: Array) -> _Combined:
+        """Those that differ in n (D,), too."""
+        if (n[self.first][self.place] == n).all():
+            return self
+        first, place = combinations([self.place, n])
+        return self._at(self.place[first], first, place)
+
+    def _at(self, which: Array, first: Array, place: Array) -> _Combined:
         return _Combined(
             place, first, self.units.take(which), self.pair[which], self.lanes.some(which)
         )
@@ -232,8 +242,8 @@ class _Combined:
 class _LaneStreams(Streams):
     """What one of n streams takes of the lanes, the units beside them and main memory.
 
-    It is worked out once for each combination of settings; n follows from the pair, which is
-    part of it. whole : those of more designs, and which of them these are; None: there are none.
+    It is worked out once for each combination of settings and n. whole : those of more designs, and
+    which of them these are; None: there are none.
     """
 
     d: _LaneChunk
@@ -254,7 +264,7 @@ class _LaneStreams(Streams):
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        c, p = self.combined, self.d.p
+        c, p = self.combined.apart(n), self.d.p
         units, pair, share = c.units, c.pair, n[c.first]
         compute, taken = np.zeros((2, rows.size, pair.size))
         unit_of = p.unit_of[rows]
