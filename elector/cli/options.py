@@ -37,6 +37,7 @@ WORKLOAD_OPTIONS = (
     ("residency", "A list of products: one model in main memory, or products one at a time"),
     ("serving", "Whether prompts come all together, or between the tokens of other requests"),
     ("implementation", "Software stack of a GPU"),
+    ("prefill-chunk", "Tokens of a prompt that a GPU reads at once; 0: as its software stack does"),
     ("sparsity", "Densities after pruning: dense | acceltran | FILE, a sparsity table"),
     ("trainable", "What is trained: all | heads | lora:R (low-rank pairs of rank R, and heads)"),
     ("gradient-accumulation", "Micro-batches of one optimizer step, each of --batch sequences"),

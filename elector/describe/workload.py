@@ -37,6 +37,7 @@ NUMBERS = (
     "generate",
     "gradient_accumulation",
     "predictions",
+    "prefill_chunk",
     "tau_i",
     "tau_t",
 )
@@ -47,9 +48,11 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation, predictions, tau_i and tau_t are (M,) float. kept : parts of
-    layers whose matrices are not stored in `weights`, as the model's own file says. parts : parts
-    of the model and the format of their own that it stores them in.
+    gradient_accumulation, predictions, prefill_chunk, tau_i and tau_t are (M,) float. kept :
+    parts of layers whose matrices are not stored in `weights`, as the model's own file says.
+    parts : parts of the model and the format of their own that it stores them in. prefill_chunk :
+    tokens of a prompt that are read at once, 0 for all of them; chunked : whether prompts are
+    longer than that.
     """
 
     mode: str
@@ -68,12 +71,14 @@ class Workload:
     residency: str
     serving: str
     generates: bool
+    chunked: bool
     batch: np.ndarray
     sequence_length: np.ndarray
     target_length: np.ndarray
     generate: np.ndarray
     gradient_accumulation: np.ndarray
     predictions: np.ndarray
+    prefill_chunk: np.ndarray
     tau_i: np.ndarray
     tau_t: np.ndarray
 
@@ -104,6 +109,14 @@ class Workload:
         if self.serving != "continuous" or not self.generates:
             return np.ones_like(self.batch)
         return np.clip(self.generate - 1.0, 1.0, self.batch)
+
+    @property
+    def pieces(self) -> np.ndarray:
+        """(M,) pieces that a prompt is read in, one after another (Agrawal et al. 2024,
+        Sarathi-Serve, arXiv 2403.02310, section 4.2, chunked prefills)."""
+        if not self.chunked:
+            return np.ones_like(self.batch)
+        return np.asarray(np.ceil(self.sequence_length / self.prefill_chunk))
 
     def prompts(self, phase: str) -> np.ndarray:
         """(M,) whole prompts that a pass of the phase reads.

@@ -173,12 +173,12 @@ def _multiplied_in(stored: str) -> str | None:
     return stored if stored in alike else alike[0] if len(alike) == 1 else None
 
 
-def _asked(group: StructureGroup, key: str) -> np.ndarray:
+def _asked(group: StructureGroup, key: str, default: str = "native") -> np.ndarray:
     """(D,) whether a design was given a value of its own."""
     column = None if group.table is None else group.table.columns.get(key)
     if column is None:
         return np.zeros(group.rows.size, dtype=bool)
-    given = np.array([value not in (None, "native") for value in column.values])
+    given = np.array([value is not None and str(value) != default for value in column.values])
     return np.asarray(given[column.codes[group.rows]])
 
 
@@ -196,6 +196,18 @@ def predicted(group: StructureGroup) -> dict[str, Note]:
         "(workload.predictions)"
     )
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
+
+
+def read_at_once(group: StructureGroup) -> dict[str, Note]:
+    """A piece of a prompt that is given and no smaller than the prompt, which is read at once."""
+    workload = group.workload
+    reads = workload.prefill_chunk > 0
+    if workload.chunked or not reads.any():
+        return {}
+    numbers = {"length": (workload.sequence_length[group.pair], "1")}
+    text = "workload.prefill_chunk changes nothing: a prompt of {length} tokens is read at once"
+    given = _asked(group, "workload.prefill_chunk", "0")
+    return {text: Note(given & reads[group.pair], numbers)}
 
 
 def beyond_positions(group: StructureGroup) -> dict[str, Note]:
@@ -243,6 +255,7 @@ SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
     packed,
     wider_products,
     predicted,
+    read_at_once,
     beyond_positions,
     idle_sizes,
 )

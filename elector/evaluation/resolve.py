@@ -29,6 +29,7 @@ from elector.evaluation.structures import (
     Structures,
     codes_of,
     combine,
+    in_pieces,
     said,
     structures,
 )
@@ -90,7 +91,8 @@ def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> Stru
     of_file = _stored_by_file(table, first, texts, models.template, machine)
     _require_storage(texts, machine)
     _choose_stack(texts, models.template.family, machine, units)
-    workload = _workload(table, chosen, texts, of_file, models)
+    chunk = machine.chunks.get(texts["implementation"])
+    workload = _workload(table, chosen, texts, of_file, models, chunk)
     return StructureGroup(rows, machine, units, pair, models, workload, table, said(table, rows, s))
 
 
@@ -295,9 +297,18 @@ def _text(table: SettingsTable, name: str, row: int) -> object:
 
 
 def _workload(
-    table: SettingsTable, rows: Array, texts: dict[str, str], of_file: OfFile, models: Models
+    table: SettingsTable,
+    rows: Array,
+    texts: dict[str, str],
+    of_file: OfFile,
+    models: Models,
+    chunk: int | None,
 ) -> Workload:
-    """The workload of the models at `rows`, whose texts are known."""
+    """The workload of the models at `rows`, whose texts are known.
+
+    chunk : tokens of a prompt that the software stack reads at once, 0: all of them; None where
+        no prompt is read in pieces.
+    """
     fields = schema("workload")
     lora_rank(texts["trainable"])
     if texts["sparsity"] != "dense":
@@ -314,10 +325,23 @@ def _workload(
     )
     masked = np.ceil(length * MASKED_SHARE)
     numbers["predictions"] = np.where(numbers["predictions"] > 0, numbers["predictions"], masked)
+    given = numbers["prefill_chunk"]
+    if chunk is None or models.template.family != "decoder" or texts["mode"] != "inference":
+        numbers["prefill_chunk"] = np.zeros_like(given)
+    else:
+        numbers["prefill_chunk"] = np.where(given > 0, given, float(chunk))
     _require_fit(numbers, models)
     generates = bool((numbers["generate"] > 0).any())
+    chunked = bool(in_pieces(length, numbers["prefill_chunk"]).any())
     kept, parts = of_file
-    return Workload(**texts, kept=kept, parts=parts, generates=generates, **numbers)  # type: ignore[arg-type]
+    return Workload(
+        **texts,  # type: ignore[arg-type]
+        kept=kept,
+        parts=parts,
+        generates=generates,
+        chunked=chunked,
+        **numbers,  # type: ignore[arg-type]
+    )
 
 
 def _choose_stack(texts: dict[str, str], family: str, machine: Machine, units: Units) -> None:

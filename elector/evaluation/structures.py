@@ -141,12 +141,34 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     if "workload.generate" in table.columns:
         field = schema("workload")["generate"]
         parts.append((table.at("workload.generate", field, np.arange(table.size), 0.0) > 0) + 0)
+    if "workload.prefill_chunk" in table.columns or "workload.implementation" in table.columns:
+        parts.append(_chunked(table, s) + 0)
     key = combine(parts)
     _, first, codes = distinct(key)
     order = np.argsort(first, kind="stable")
     rank = np.empty(order.size, dtype=np.intp)
     rank[order] = np.arange(order.size)
     return rank[codes], first[order]
+
+
+def in_pieces(length: Array, chunk: Array) -> Array:
+    """Whether a prompt of so many tokens is longer than what is read at once; 0: all of it."""
+    return (chunk > 0) & (length > chunk)
+
+
+def _chunked(table: SettingsTable, s: Structures) -> Array:
+    """(D,) whether the prompts of a design would be read in pieces, if it reads prompts."""
+    every, fields = np.arange(table.size), schema("workload")
+    chunk, length = (
+        table.at(f"workload.{name}", fields[name], every, float(fields[name].default or 0))
+        for name in ("prefill_chunk", "sequence_length")
+    )
+    column = table.columns.get("workload.implementation")
+    if column is not None:
+        own = [[a.machine.chunks.get(str(v), 0) for v in column.values] for a in s.accelerators]
+        of_stack = np.array(own, dtype=float)[table.columns["accelerator"].codes, column.codes]
+        chunk = np.where(chunk > 0, chunk, of_stack)
+    return in_pieces(length, chunk)
 
 
 def _shapes(table: SettingsTable) -> list[Array]:

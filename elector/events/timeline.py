@@ -123,17 +123,22 @@ class _Writer:
         return self.jobs
 
     def _passes(self, groups: list[list[int]]) -> list[list[list[int]]]:
-        """Groups that are gone through together: decoding starts anew where a place comes again."""
+        """Groups that are gone through together: a pass starts anew where a place comes again."""
         passes: list[list[list[int]]] = []
         seen: set[object] = set()
         for group in groups:
             row = self.chunk.ops.rows[group[0]]
-            if not passes or (row.phase == "decode" and row.place in seen):
+            if not passes or (self._in_turns(row.phase) and row.place in seen):
                 passes.append([])
                 seen = set()
             seen.add(row.place)
             passes[-1].append(group)
         return passes
+
+    def _in_turns(self, phase: str) -> bool:
+        """Whether a phase may go through the layers in several passes: of tokens, or of pieces of
+        a prompt."""
+        return phase == "decode" or (self.chunk.workload.chunked and phase != "update")
 
     def _turns(self, groups: list[list[int]]) -> int:
         """Times that the layers of a pass are gone through: tokens, prompts, or micro-batches.
@@ -144,7 +149,7 @@ class _Writer:
         repeats = [self._repeat(group) for group in groups]
         workload, phase = self.chunk.workload, self.chunk.ops.rows[groups[0][0]].phase
         turns = 1
-        if phase == "decode":
+        if self._in_turns(phase):
             turns = math.gcd(*repeats)
         elif workload.training and phase != "update":
             turns = round(float(workload.gradient_accumulation[self.i]))

@@ -248,6 +248,7 @@ def _stacks_of(members: tuple[Member, ...]) -> dict[str, Any]:
     machines = [m.machine for m in members]
     return {
         "implementations": tuple(dict.fromkeys(s for m in machines for s in m.implementations)),
+        "chunks": {stack: size for m in machines for stack, size in m.chunks.items()},
         "serving_only": tuple(dict.fromkeys(s for m in machines for s in m.serving_only)),
     }
 

@@ -32,6 +32,7 @@ from elector.machines.records import (
     Remarks,
     Stream,
     Streams,
+    Turned,
     Unit,
     alone_in,
     one_of,
@@ -73,6 +74,7 @@ __all__ = [
     "Remarks",
     "Stream",
     "Streams",
+    "Turned",
     "Unit",
     "Units",
     "alone_in",
@@ -176,6 +178,8 @@ class Machine:
         follow.
     implementations : software stacks it can run.
     serving_only : those of them that run models and train none.
+    chunks : software stack -> tokens of a prompt that it reads at once, 0 for all of them; empty:
+        nothing reads prompts in pieces. None that `auto` may stand for has a number.
     automatic : (`implementation` or `attention`, facts) -> what `auto` stands for; None: the first
         stack, and attention unfused. Facts: mode, family of the model, number format `compute`,
         `stack`, and the settings of `deciding`.
@@ -202,6 +206,7 @@ class Machine:
     stated: tuple[str, ...] = ()
     implementations: tuple[str, ...] = ("eager",)
     serving_only: tuple[str, ...] = ()
+    chunks: Mapping[str, int] = field(default_factory=dict)
     automatic: Callable[[str, Mapping[str, str]], str] | None = None
     deciding: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
     clock: str = ""

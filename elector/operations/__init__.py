@@ -109,7 +109,7 @@ def _forward(step: Step) -> None:
     special = float(model.special_tokens)
     length = models.numbers["patches"] + special if vision else workload.sequence_length
     run = Pass("forward", workload.batch, length, length, np.zeros_like(once), times, length)
-    read = _encoder_decoder if model.family == "encoder-decoder" else _layers
+    read = _encoder_decoder if model.family == "encoder-decoder" else _prompt
     if not workload.generates:
         read(step, run)
         return
@@ -126,13 +126,44 @@ def _forward(step: Step) -> None:
         x = _decode(step, decode, every, x)
 
 
-def _layers(step: Step, run: Pass) -> tuple[Value, Array]:
-    """A pass through all layers: its result, and the tokens that it read."""
+def _prompt(step: Step, run: Pass) -> tuple[Value, Array]:
+    """A prompt through all layers, whole or piece by piece: the result, and the tokens read."""
+    x, pieces = None, _pieces(run, step.workload)
+    for piece in pieces:
+        x = _layers(step, piece, x, on_top=piece is pieces[-1] or not step.workload.generates)
+    assert x is not None
+    return x, run.queries
+
+
+def _layers(step: Step, run: Pass, before: Value | None, *, on_top: bool) -> Value:
+    """A pass through all layers: its result.
+
+    before : what the piece of the prompt before this one left. on_top : whether what stands on top
+    of the layers runs, too.
+    """
     models, times = step.models, run.times
-    x = embedding(step, replace(run, times=models.bottom(times)), ModelSection.EMBEDDING)
+    x = embedding(step, replace(run, times=models.bottom(times)), ModelSection.EMBEDDING, before)
     x = blocks(step, run, range(len(models.template.blocks)), x, None)
+    if not on_top:
+        return x
     last = step.workload.generates
-    return head(step, replace(run, times=models.top(times)), x, last_only=last), run.queries
+    return head(step, replace(run, times=models.top(times)), x, last_only=last)
+
+
+def _pieces(run: Pass, workload: Workload) -> list[Pass]:
+    """The passes that read a prompt: as many tokens each as are read at once, then the rest.
+
+    The queries of a piece meet the keys of all pieces before and their own.
+    """
+    if not workload.chunked:
+        return [run]
+    length, size = run.queries, workload.prefill_chunk
+    before = workload.pieces - 1.0
+    middle = size * (before + 1.0) / 2.0
+    most = np.maximum(before - 1.0, 0.0) * size
+    full = replace(run, queries=size, keys=middle, span=most, times=run.times * before)
+    rest = replace(run, queries=length - before * size)
+    return [replace(full, whole=length, again=True), replace(rest, whole=length)]
 
 
 def _encoder_decoder(step: Step, run: Pass) -> tuple[Value, Array]:
@@ -227,19 +258,17 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
 
 def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, Array]:
     """(M,) multiply-accumulates of all products: dense, and those that no mask hides."""
-    dense, executed = np.zeros(size), np.zeros(size)
+    dense, executed, uncut = np.zeros(size), np.zeros(size), out.table("dense")
     for r, row in enumerate(out.rows):
         if not row.matmul:
             continue
-        count, batch, m, k, n, reach = (
-            tables[name][r] for name in ("count", "batch", "m", "k", "n", "reach")
-        )
+        count, batch, m, k, n = (tables[name][r] for name in ("count", "batch", "m", "k", "n"))
         done = count * batch * m * k * n
         if row.role in ROUTED:  # so many experts on average, but whole tokens
             done = np.rint(done)
         executed = executed + done
-        if row.grows and reach.any():
-            done = count * batch * m * (n if row.grows == "k" else k) * reach
+        if row.grows and uncut[r].any():
+            done = count * batch * m * (n if row.grows == "k" else k) * uncut[r]
         dense = dense + done
     return dense, executed
 
@@ -324,7 +353,7 @@ def _cache(step: Step, size: int) -> Array:
     """Bytes of keys and values of earlier tokens, latents, and states, of every layer."""
     workload, block = step.workload, step.models.block
     total = np.zeros(size)
-    if not workload.generates:
+    if not (workload.generates or workload.chunked):
         return total
     for i, b in enumerate(step.models.template.blocks):
         if not b.causal and not b.cross_attention:
@@ -332,7 +361,7 @@ def _cache(step: Step, size: int) -> Array:
         encoder_decoder = b.cross_attention
         # The last token generated is never attended to.
         prompt = np.ones(size) if encoder_decoder else workload.sequence_length
-        kept = prompt + workload.generate - 1.0
+        kept = prompt + np.maximum(workload.generate - 1.0, 0.0)
         if b.window or b.chunk:
             kept = np.minimum(kept, reach_of(step.models, i, ("window", "chunk")))
         if encoder_decoder:

@@ -68,7 +68,7 @@ def _projections(step: Step, scope: Scope, index: int, x: Value, memory: Value |
         q, k = step.vectors(scope, norm_of(step, Role.QUERY_KEY_NORM), [q, k])
     if _rotates(step, index) and not scope.cross:
         q, k = _rotated(step, scope, index, q, k)
-    if run.decoding:
+    if run.appends:
         k, v = appended(step, scope, [k, v])
     if scope.cross and run.phase == "prefill":
         step.cached[index] = k, v
@@ -211,9 +211,9 @@ def _square(shape: Shape, count: Array) -> Value:
 
 def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
     """The row of one of the two products of the heads."""
-    first, decoding = role is Role.SCORES, scope.run.decoding
+    first, cached = role is Role.SCORES, scope.run.appends
     between = "none" if step.workload.attention == "flash" else "activation"
-    growing = (decoding and not scope.cross) or shape.reach is not None
+    growing = (cached and not scope.cross) or shape.reach is not None
     return Row(
         role,
         scope.place,
@@ -221,7 +221,7 @@ def _row(step: Step, scope: Scope, shape: Shape, role: Role) -> Row:
         "attention",
         True,
         a="activation" if first else between,
-        b="cache" if decoding else "activation",
+        b="cache" if cached else "activation",
         out=between if first else "activation",
         cross=scope.cross,
         in_attention=True,
@@ -254,9 +254,9 @@ def _shape(step: Step, scope: Scope, index: int, heads: Heads) -> Shape:
     if chosen is not keys:  # each query reads keys of its own, all of which are fetched
         share, keys = share * (keys / chosen), chosen
     if not step.skips or not _hides(step, index):
-        return Shape(batch, queries, e, keys, share, span)
-    seen, span = _seen(step.models, index, run.queries)
-    return Shape(batch, queries, e, seen, share, span, keys)
+        return Shape(batch, queries, e, keys, share, span, dense=run.whole)
+    seen, span = _seen(step.models, index, run)
+    return Shape(batch, queries, e, seen, share, span, keys, run.whole)
 
 
 def _hides(step: Step, index: int) -> bool:
@@ -309,7 +309,7 @@ def _in_chunks(positions: Array, chunk: Array) -> Array:
     return np.asarray(whole * (size * (size + 1.0) / 2.0) + rest * (rest + 1.0) / 2.0)
 
 
-def _seen(models: Models, index: int, length: Array) -> tuple[Array, Array]:
+def _seen(models: Models, index: int, run: Pass) -> tuple[Array, Array]:
     """Keys that a query of attention with a mask sees: their mean, and their reach around it.
 
     The i-th of L queries of causal attention sees min(i, window) keys, so that with
@@ -317,7 +317,18 @@ def _seen(models: Models, index: int, length: Array) -> tuple[Array, Array]:
     window its band. Without a window these are the integers from 1 to L, each once. An encoder's
     window lies on both sides of a query: with h = window // 2 it sees min(i - 1, h) on the one,
     min(L - i, h) on the other, and itself. In chunks a query sees its own chunk up to itself.
+    Pieces of a prompt are the queries from one position to another.
     """
+    last = run.keys + run.span / 2.0
+    first = run.keys - run.span / 2.0 - run.queries
+    pairs, widest = _pairs(models, index, last)
+    mean = (pairs - _pairs(models, index, first)[0]) / (last - first)
+    return mean, 2.0 * (widest - mean)
+
+
+def _pairs(models: Models, index: int, length: Array) -> tuple[Array, Array]:
+    """(M,) pairs of a key and one of the first `length` queries that sees it, and the most keys
+    that one of these sees."""
     most, both = reach_of(models, index), not models.template.blocks[index].causal
     if both:
         most = np.floor(most / 2.0) + 1.0
@@ -329,8 +340,7 @@ def _seen(models: Models, index: int, length: Array) -> tuple[Array, Array]:
     chunk = models.at("chunk", index)
     if chunk.any():
         pairs = np.where(chunk > 0, _in_chunks(length, chunk), pairs)
-    mean = pairs / length
-    return mean, 2.0 * (w - mean)
+    return pairs, w
 
 
 def _attend(step: Step, node: AttentionNode, row: Row) -> None:

@@ -36,6 +36,8 @@ class Shape:
     share : distinct second operands for each product. span : see `Operations`.
     reach : (M,) the side that grows, where a mask hides part of it: k or n of the whole product,
         as the row's `grows` says; None where nothing is hidden.
+    dense : (M,) that side without any mask, where it is longer than `reach`: of a whole prompt that
+        is read in pieces; None where it is not.
     routed : of products of experts, of which `batch` get tokens and m is their mean; else None.
     """
 
@@ -46,12 +48,19 @@ class Shape:
     share: Array | float = 1.0
     span: Array | float = 0.0
     reach: Array | None = None
+    dense: Array | None = None
     routed: Routing | None = None
 
     def but(self, m: Array, k: Array, n: Array, share: Array | float | None = None) -> Shape:
         """As many products with other sides, of which the same part is hidden."""
         share = self.share if share is None else share
-        return Shape(self.batch, m, k, n, share, self.span, self.reach, self.routed)
+        return replace(self, m=m, k=k, n=n, share=share)
+
+    @property
+    def uncut(self) -> Array | float:
+        """(M,) the side that grows without any mask; 0 where all of it is computed."""
+        given = self.reach if self.dense is None else self.dense
+        return 0.0 if given is None else given
 
     def whole(self, grows: str) -> tuple[Array, Array]:
         """k and n of the whole product, what a mask hides included."""
@@ -128,6 +137,7 @@ class Collector:
             "n": s.n,
             "span": s.span,
             "reach": 0.0 if s.reach is None else s.reach,
+            "dense": s.uncut,
             "a_bytes": a_width * (s.batch * s.m * s.k),
             # All keys and values are read, whatever the queries see of them.
             "b_bytes": b_width * (s.batch * k * n * s.share),
@@ -164,6 +174,7 @@ class Collector:
             "n": 1.0,
             "span": 0.0,
             "reach": 0.0,
+            "dense": 0.0,
             "a_bytes": elements * width if sizes.reads is None else sizes.reads,
             "b_bytes": 0.0 if sizes.extra is None else sizes.extra,
             "out_bytes": elements * width if sizes.writes is None else sizes.writes,

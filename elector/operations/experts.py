@@ -15,7 +15,6 @@ from dataclasses import replace
 import numpy as np
 
 from elector.describe.model import Models
-from elector.describe.workload import PROMPTS
 from elector.operations.collect import Shape
 from elector.operations.graph import Value, added
 from elector.operations.passes import activation_saves, biased
@@ -103,7 +102,7 @@ def _routed(step: Step, scope: Scope, index: int, x: Value) -> Value:
     at, width = step.models.at, x.width
     active = touched(step.models, index, scope.run.tokens)
     own, f = x.rows / np.maximum(active, 1.0), at("expert_feed_forward", index)
-    held = "weight" if scope.phase in ("forward", *PROMPTS) else "reuse"
+    held = "weight" if scope.run.first else "reuse"
     exponent = np.broadcast_to(step.models.numbers["routing"], active.shape)
     chosen = at("experts_per_token", index)
     routing = Routing(at("experts", index), chosen, exponent, scope.run.tokens)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.describe.model import HEAD_TYPES
-from elector.describe.workload import PROMPTS
 from elector.operations.collect import Shape
 from elector.operations.graph import RoleWeights, Value, derived
 from elector.operations.roles import Role
@@ -125,7 +124,7 @@ def relative_positions(
         shape,
         scores.batch * scores.m,
         keys,
-        held="weight" if run.phase in ("forward", *PROMPTS) else "reuse",
+        held="weight" if run.first else "reuse",
         out="none" if step.workload.attention == "flash" else "activation",
         summed=True,
     )

@@ -34,8 +34,8 @@ def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> 
     k = norm(step, scope, Role.INDEX_KEY_NORM, k, constant)
     if not blocks:
         step.linear(scope, x, Matrix(Role.INDEX_WEIGHTS, heads, constant))
-    queries, grows = heads * run.queries, "n" if run.decoding else ""
-    if run.decoding:
+    queries, grows = heads * run.queries, "n" if run.appends else ""
+    if run.appends:
         (k,) = appended(step, scope, [k])
     row = Row(
         Role.INDEX_SCORES,
@@ -43,11 +43,12 @@ def index_scores(step: Step, scope: Scope, index: int, x: Value, low: Value) -> 
         scope.phase,
         "attention",
         True,
-        b="cache" if run.decoding else "activation",
+        b="cache" if run.appends else "activation",
         in_attention=True,
         grows=grows,
     )
-    shape = Shape(run.batch, queries, e, run.keys, 1.0, run.span if grows else 0.0)
+    span = run.span if grows else 0.0
+    shape = Shape(run.batch, queries, e, run.keys, 1.0, span, dense=run.whole)
     scores = Value(run.batch * queries, run.keys, scope.count)
     scores.made_by(step.out.matmul(row, scope.count, shape, (q, k)))
     # the largest of a block; or relu, times a weight, added up

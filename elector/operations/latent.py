@@ -47,6 +47,9 @@ def latent_attention(step: Step, scope: Scope, index: int, x: Value) -> Value:
     if scope.run.decoding:
         context = _absorbed(step, scope, index, (q, shared, turned[1]))
     else:
+        if scope.run.appends:  # latents of the pieces before are turned into keys and values anew
+            shared, turned[1] = appended(step, scope, [shared, turned[1]])
+            shared = derived([shared], scope.run.batch * scope.run.keys, rank)
         pair = step.linear(scope, shared, Matrix(Role.KEY_VALUE_UP, heads * (nope + value)))
         pair = low_rank(step, scope, shared, pair, Role.KEY_VALUE_UP)
         own = pair.view(pair.rows, heads * nope)

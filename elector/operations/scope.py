@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from elector.base.table import DATA, read_csv
+from elector.describe.workload import PROMPTS
 from elector.operations.collect import Shape
 from elector.operations.roles import Place, Role
 
@@ -23,6 +24,8 @@ class Pass:
     batch : (M,) sequences; queries : (M,) tokens of each; keys : (M,) tokens attended to;
     span : (M,) how far keys grow around that value; times : (M,) passes of a step;
     source : (M,) tokens of the encoder's output.
+    whole : (M,) tokens of a prompt of which the pass reads a piece, against the cache of those
+        before; None where it reads all of them. again : a pass before read the same weights.
     """
 
     phase: str
@@ -32,6 +35,8 @@ class Pass:
     span: Array
     times: Array
     source: Array
+    whole: Array | None = None
+    again: bool = False
 
     @property
     def tokens(self) -> Array:
@@ -42,6 +47,16 @@ class Pass:
     def decoding(self) -> bool:
         """One token at a time, against a cache."""
         return self.phase == "decode"
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the first in a step to read weights."""
+        return self.phase in ("forward", *PROMPTS) and not self.again
+
+    @property
+    def appends(self) -> bool:
+        """Whether keys and values go behind those of earlier tokens, in the cache."""
+        return self.decoding or self.whole is not None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

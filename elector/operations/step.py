@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from elector.describe.model import Models
-from elector.describe.workload import PROMPTS, Workload
+from elector.describe.workload import Workload
 from elector.operations import graph
 from elector.operations.collect import Collector, Shape, Sizes
 from elector.operations.graph import Operand, RoleWeights, Value, joined
@@ -91,14 +91,13 @@ class Step:
 
     def linear(self, scope: Scope, x: Value, matrix: Matrix) -> Value:
         """y = x w for every token."""
-        first = scope.phase in ("forward", *PROMPTS)
         row = Row(
             matrix.role,
             scope.place,
             scope.phase,
             "linear",
             True,
-            b="weight" if first else "reuse",
+            b="weight" if scope.run.first else "reuse",
             cross=scope.cross,
             index=matrix.index,
             variant=matrix.variant,

@@ -331,6 +331,8 @@ def workload_words(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if of("generate"):
             words.append(f"{of('generate'):,} generated")
             words += [] if of("serving") == "phases" else [f"{of('serving')} serving"]
+        if 0 < of("prefill_chunk") < of("sequence_length"):
+            words.append(f"prompts {of('prefill_chunk'):,} tokens at a time")
     words.append(of("precision"))
     if training:
         words.append(of("optimizer"))

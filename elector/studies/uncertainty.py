@@ -48,6 +48,8 @@ SAMPLES, SEED = 1000, 0
 FEWEST, MOST = 20, 100_000
 #: Quantiles at the ends of an interval.
 _QUANTILES = (0.05, 0.95)
+#: Digits that are kept of the end of an interval.
+_DIGITS = 10
 #: Samples that are priced in one call, for the sake of memory.
 _TOGETHER = 100_000
 #: Constants that are records, not means: what silicon reached decides whether a design can run.
@@ -184,7 +186,14 @@ def interval(values: Array) -> tuple[Array, Array]:
     for design in np.flatnonzero(~runs.all(axis=0)):
         own = values[runs[:, design], design]
         low[design], high[design] = np.quantile(own, _QUANTILES) if own.size else (np.nan, np.nan)
-    return low, high
+    return (low, high) if low.size == 0 else (_kept(low, low == high), _kept(high, low == high))
+
+
+def _kept(ends: Array, exact: Array) -> Array:
+    """(D,) ends of intervals to ten digits: the last ones of draws depend on a processor's vector
+    instructions. exact : (D,) those of what has one value only, which stay."""
+    rounded = [float(f"{end:.{_DIGITS - 1}e}") for end in ends.tolist()]
+    return np.where(exact, ends, rounded)
 
 
 def _is_uncertain(name: str) -> bool:

@@ -115,6 +115,11 @@ EFFECTS = (
         lambda b, a: a["latency_s"] > b["latency_s"],
     ),
     Effect(
+        ("--prefill-chunk", "16"),
+        ("decoder", "a100-sxm-80gb", *DECODER[2:]),
+        lambda b, a: a["latency_s"] > b["latency_s"] and a["memory_bytes"]["cache"] > 0,
+    ),
+    Effect(
         ("--sparsity", "acceltran"), ("bert-tiny", "acceltran-edge"), lambda b, a: "sparsity" in a
     ),
     Effect(("--trainable", "heads"), (*PAIR, *TRAINING), falls("memory_bytes", "gradients")),

@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "sequence_length": (64, 128),
     "target_length": (17, 64),
     "generate": (3, 9),
+    "prefill_chunk": (16, 48),
     "gradient_accumulation": (1, 4),
     "predictions": (3, 40),
     "tau_i": (0.02, 0.1),

@@ -29,7 +29,7 @@ from elector.studies.error_widths import (
     widths,
 )
 from elector.studies.simulation import columns_of
-from elector.studies.uncertainty import Sampling, sample
+from elector.studies.uncertainty import Sampling, interval, sample
 from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.studies.watt_limits import watt_limits
 from elector.technology import EVIDENCE, Technology
@@ -538,3 +538,14 @@ def test_groups_of_two_facts_speak_before_those_of_one() -> None:
     own = candidates(("ampere", "tensorrt", "bert"))
     hidden = [sum(part == "*" for part in key) for key in own]
     assert hidden == sorted(hidden) and len(own) == 8
+
+
+def test_ends_of_intervals_have_ten_digits() -> None:
+    """Last digits of exponentials follow a processor's vector instructions."""
+    draws = np.exp(np.random.default_rng(0).normal(size=(200, 3))) * np.array([1e-9, 1.0, 1e12])
+    low, high = interval(draws)
+    other_low, other_high = interval(draws * (1.0 + 1e-15))
+    assert (low == other_low).all() and (high == other_high).all()
+    assert all(float(f"{end:.9e}") == end for end in (*low, *high))
+    exact = np.full((200, 1), 1.0 / 3.0)
+    assert interval(exact) == (exact[0], exact[0])

@@ -22,6 +22,8 @@ STACKS = {row["stack"]: row for row in read_rows(DATA / "stacks.csv")}
 IMPLEMENTATIONS = tuple(STACKS)
 #: Engines that run models and train none.
 SERVING_ONLY = tuple(name for name, row in STACKS.items() if row["trains"] == "no")
+#: Stack -> tokens of a prompt that it reads at once; 0: all of them.
+CHUNKS = {name: int(row["prefill_chunk"] or 0) for name, row in STACKS.items()}
 
 #: Lines of a stack's table for element-wise work, by what it is for.
 ROLES = {

@@ -21,6 +21,7 @@ from elector.base.table import Column, Field, schema
 from elector.cost.pricing import Cost
 from elector.describe.formats import load_model
 from elector.describe.numbers import native
+from elector.evaluation.applies import kinds_of
 from elector.evaluation.path import evaluate
 from elector.studies.screening import unreadable
 from laws.subjects import Subject
@@ -158,6 +159,8 @@ def _structure(subject: Subject, random: Random) -> Row:
     }
     if generates:
         row["workload.generate"] = 2
+    if not training and _reads_in_pieces(subject, model) and random.random() < 0.4:
+        row["workload.prefill_chunk"] = 1
     if training:
         row["workload.activations"] = str(random.choice(["store", "recompute", "selective"]))
         row["workload.optimizer"] = str(random.choice(["adamw", "sgd", "lamb"]))
@@ -179,6 +182,11 @@ def _causal(model: str) -> bool:
     return load_model(model).family in ("decoder", "encoder-decoder")
 
 
+def _reads_in_pieces(subject: Subject, model: str) -> bool:
+    """Whether a prompt may be read in pieces: a decoder's, where a unit is a GPU."""
+    return load_model(model).family == "decoder" and "gpu" in kinds_of(subject.machine)
+
+
 def _room(subject: Subject) -> Row:
     keys = [key for key in subject.fields if key.rpartition(".")[2] == "memory_capacity"]
     return {f"accelerator.{key}": ROOM for key in keys}
@@ -198,6 +206,8 @@ def sizes(structure: Mapping[str, Any], random: Random) -> Row:
         row["workload.target_length"] = _around(random, (1, 16, 64, 128), POSITIONS // 2)
     if structure.get("workload.generate"):
         row["workload.generate"] = _around(random, (1, 2, 9, 64), POSITIONS // 2)
+    if structure.get("workload.prefill_chunk"):
+        row["workload.prefill_chunk"] = _around(random, (16, 64, 128), POSITIONS // 2)
     if structure["workload.mode"] == "training":
         row["workload.gradient_accumulation"] = int(random.choice([1, 1, 2, 3, 7]))
     return row | (_model_sizes(random) if model in GENERIC else {})
