@@ -25,7 +25,7 @@ from elector.machines.acceltran.tables import (
     memory_counts,
     unit_cycles,
 )
-from elector.machines.buffering import Loads, LoadsOf, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, of_tiles, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -188,11 +188,7 @@ def _gating(d: _LaneChunk) -> Gating:
 
 def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a table of main memory for the tiles that each operation takes."""
-    if not (turns & d.double).any():
-        return columns(table, d.plain)
-    chosen = table.take(d.half, axis=1, mode="clip")
-    np.copyto(chosen, columns(table, d.whole), where=turns)
-    return chosen
+    return of_tiles(table, (d.half, d.whole), d.double, turns)
 
 
 def _loads(d: _LaneChunk) -> Loads:
