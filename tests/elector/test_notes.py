@@ -216,6 +216,25 @@ def test_what_only_some_steps_ask_for(
     assert len(said) == (not counts)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("foo", ""), ("sst3", "sst2"), ("SQAD", "squad"), ("digit", "digits")]
+)
+def test_a_task_that_is_none_is_refused(wrong: str, meant: str) -> None:
+    for function in (elector.simulate, elector.trace):
+        with pytest.raises(InputError, match="unknown task") as caught:
+            function("bert-tiny", "systolic", settings={"workload.task": wrong})
+        assert caught.value.field == "workload.task" and "sst2" in caught.value.message()
+        assert not meant or f"did you mean {meant}?" in caught.value.message()
+    result = run("simulate", "bert-tiny", "systolic", "--set", f"workload.task={wrong}")
+    assert result.exit_code == 2 and not result.stdout
+
+
+@pytest.mark.parametrize("task", ["sst2", "SST-2", "lambada_openai", "elnino", "mine.csv"])
+def test_names_and_files_of_tasks_are_accepted(task: str) -> None:
+    notes = elector.simulate("bert-tiny", "systolic", settings={"workload.task": task})["notes"]
+    assert notes == ["workload.task changes nothing: it counts where an accuracy is asked for"]
+
+
 def test_more_predictions_than_positions_are_refused() -> None:
     settings = {"model.head": "masked-lm", "workload.predictions": 129}
     with pytest.raises(InputError, match="has 128 positions") as caught:
