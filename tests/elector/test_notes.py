@@ -17,6 +17,7 @@ from quantized_llama import LLAMA
 import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA, Column, schema
+from elector.describe.formats import load_model
 from elector.evaluation import applies
 from elector.machines import MACHINES
 from elector.studies.simulation import sweep
@@ -145,6 +146,108 @@ def test_the_table_has_every_kind_of_entry() -> None:
     assert array["optimizer"][0] == "no effect"
     assert array["generate"][0] == "refused"
     assert array["implementation"][0] == "one value"
+
+
+#: A model of every family and kind of layer, small enough for any machine.
+KINDS_OF_MODELS: dict[str, dict[str, object]] = {
+    "bert-tiny": {},
+    "gpt2": {"model.layers": 2},
+    "llama-2-7b": {"model.layers": 2},
+    "gemma-2-9b": {"model.layers": 2},
+    "mixtral-8x7b": {"model.layers": 2},
+    "qwen3-30b-a3b": {"model.layers": 2},
+    "deepseek-v3": {"model.layers": 4},
+    "nemotron-h-8b": {"model.layers": 13},
+    "modernbert-base": {"model.layers": 3},
+    "t5-base": {"model.layers": 1},
+    "whisper-small": {"model.layers": 1},
+    "vit-base": {"model.layers": 1},
+    "clip-vit-base": {"model.layers": 1},
+    "hpt-snow": {"model.layers": 1},
+    GEMM: {},
+}
+#: Values of a model's keys that no such model has of its own.
+UNUSUAL: dict[str, tuple[object, ...]] = {
+    "layers": (5,),
+    "hidden": (1536,),
+    "heads": (1, 64),
+    "kv_heads": (1,),
+    "head_size": (40,),
+    "feed_forward": (1000,),
+    "vocabulary": (2000,),
+    "positions": (3000,),
+    "window": (3, 32, 5000),
+    "pattern": ("chunked", "mamba2", "feed-forward"),
+    "experts": (24,),
+    "experts_per_token": (1,),
+    "expert_feed_forward": (300,),
+    "shared_experts": (3,),
+    "dense_layers": (2,),
+    "routing": (0.7,),
+    "q_lora_rank": (96,),
+    "kv_lora_rank": (100,),
+    "nope_head_size": (40,),
+    "rope_head_size": (24,),
+    "value_head_size": (48,),
+    "index_heads": (3,),
+    "index_head_size": (24,),
+    "index_top_k": (40,),
+    "state_size": (24,),
+    "ignore_keys": ("rope_theta",),
+}
+
+
+@functools.cache
+def of_model(model: str, given: tuple[tuple[str, object], ...]) -> tuple[dict[str, object], list]:
+    """Results of a model on an array, and what is said."""
+    settings = {"accelerator.memory_capacity": "10 TB", **KINDS_OF_MODELS[model], **dict(given)}
+    result = dict(elector.simulate(model, "systolic", settings=settings))
+    assert result["feasible"]
+    notes = result.pop("notes")
+    del result["settings"]
+    assert isinstance(notes, list)
+    return result, notes
+
+
+@pytest.mark.parametrize("asked", ["unfused", "flash", "generate", "train"])
+@pytest.mark.parametrize("model", KINDS_OF_MODELS, ids=lambda model: Path(model).stem)
+def test_keys_of_a_model_move_figures_or_are_said_to_change_nothing(model: str, asked: str) -> None:
+    """Each family x key: accepted and counted, accepted and said to be idle, or refused."""
+    ways: dict[str, dict[str, object]] = {
+        "unfused": {"workload.attention": "unfused"},
+        "flash": {"workload.attention": "flash"},
+        "generate": {"workload.generate": 4, "workload.attention": "unfused"},
+        "train": {"workload.attention": "fused", "workload.mode": "training"},
+    }
+    if asked == "generate" and model not in ("gpt2", "gemma-2-9b", "deepseek-v3", "t5-base"):
+        return
+    way = ways[asked]
+    plain, _ = of_model(model, tuple(way.items()))
+    for key, field in schema("model").items():
+        for value in UNUSUAL.get(key) or field.choices:
+            own = {f"model.{key}": value}
+            try:
+                result, notes = of_model(model, tuple({**way, **own}.items()))
+            except InputError as error:
+                assert error.field and error.field.startswith("model."), (key, error)
+                continue
+            said = [n for n in notes if n.startswith(f"model.{key} changes nothing")]
+            moved = result != plain
+            own_head = key == "head" and value in ("none", load_model(model).head)
+            assert own_head or len(said) == (not moved), (key, value, moved, said)
+
+
+def test_images_have_no_words() -> None:
+    """No token table, and no head that scores words, whatever is given."""
+    for model in ("vit-base", "clip-vit-base", "hpt-snow", "hpt-wind"):
+        plain = elector.simulate(model, "tpu-v4i")
+        given = elector.simulate(model, "tpu-v4i", settings={"model.vocabulary": 2000})
+        assert given["parameters"] == plain["parameters"]
+        assert given["latency_s"] == plain["latency_s"]
+        for head in ("masked-lm", "causal-lm", "pre-training"):
+            with pytest.raises(InputError, match="no vocabulary") as caught:
+                elector.simulate(model, "tpu-v4i", settings={"model.head": head})
+            assert caught.value.field == "model.head" and "classifier" in caught.value.message()
 
 
 def test_nothing_is_said_where_nothing_was_given() -> None:

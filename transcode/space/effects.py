@@ -15,12 +15,16 @@ from elector.base.errors import InputError
 from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
+from elector.describe.variants import KINDS, pattern_kinds
+from elector.evaluation import windows
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.applies import (
     asks,
+    carries_state,
     conditions,
     interleaves,
     kinds_of,
+    mixers_of,
     products_of,
     thresholds_of,
     untrained,
@@ -102,6 +106,8 @@ class _Facts:
         if fact == "interleaves":
             either = interleaves(self._numbers("batch")[:, None], self._numbers("generate"))
             return frozenset("yes" if yes else "no" for yes in either.ravel())
+        if fact == "window":
+            return frozenset(["hides"] if self._hides() else [])
         if fact == "thresholds":
             tables = self.of_workload("sparsity")
             return frozenset().union(*(thresholds_of(table) for table in tables))
@@ -114,6 +120,13 @@ class _Facts:
             return self.of_workload(fact)
         if fact == "products":
             return frozenset().union(*(products_of(model) for model in self.models))
+        if fact == "mixers":
+            words = [pattern_kinds(text) for text in self.values("model.pattern")]
+            patterned = {str(KINDS[word].get("mixer", "attention")) for ws in words for word in ws}
+            own = {word for model in self.models for word in mixers_of(model)}
+            return frozenset(own | {part for word in patterned for part in word.split("+")})
+        if fact == "state":
+            return frozenset().union(*(carries_state(model) for model in self.models))
         if fact in ("family", "head", "position_kind"):
             own = {str(getattr(model, fact)) for model in self.models}
             heads = self.values("model.head") if fact == "head" else frozenset[str]()
@@ -149,6 +162,29 @@ class _Facts:
     def _numbers(self, key: str) -> np.ndarray:
         """Values of a setting of the workload that is a number."""
         return np.array([float(n) for n in self.of_workload(key)])
+
+    def _hides(self) -> bool:
+        """Whether some window may hide a key that is skipped or not kept."""
+        chunks = any(float(n) > 0 for n in self.of_workload("prefill_chunk"))
+        stacks = self.of_workload("implementation")
+        chunks |= any(a.machine.chunks.get(s) for a in self.accelerators for s in stacks)
+        tokens = self._numbers("generate").max()
+        skips = bool(self.of_workload("attention") & set(windows.SKIPPING))
+        lengths = [self._numbers(name).max() for name in ("sequence_length", "target_length")]
+        for base, model in zip(self.bases(0), self.models, strict=True):
+            given = [p for p in self.space.parameters if p.name == "model.window"]
+            if any(p.parent >= 0 for p in given):  # its products are known later
+                return True
+            shortest = min(*(float(v) for v in self.values("model.window")), windows.of_file(base))
+            special = model.patches + model.special_tokens
+            keys = special if model.family == "vision" else max(*lengths, model.source_tokens)
+            for block in model.blocks:
+                own = block.mixer.startswith("attention") and not block.head_types
+                seen = skips and windows.hides(shortest, keys, block.causal)
+                kept = (tokens > 0 or chunks) and block.causal and shortest < keys + tokens - 1
+                if own and (seen or kept):
+                    return True
+        return False
 
     def of_accelerator(self, key: str) -> frozenset[str]:
         """Values of a setting of the accelerators."""
