@@ -23,13 +23,14 @@ Array = np.ndarray
 SKIPPING = ("fused", "flash")
 
 
-def hides(window: Array, keys: Array, causal: bool) -> Array:
+def hides(window: Array | float, keys: Array | float, causal: bool) -> Array:
     """Whether a window hides any of so many keys: it lies on both sides of a query that sees what
     comes behind it, too.
 
     window, keys : of one shape, which the result has.
     """
-    return (window if causal else np.floor(window / 2.0) + 1.0) < keys
+    reach = window if causal else np.floor(window / 2.0) + 1.0
+    return np.asarray(reach < keys)
 
 
 @functools.cache

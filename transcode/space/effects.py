@@ -89,6 +89,17 @@ def _field(space: Space, parameter: Parameter) -> Field | None:
     return schema(section).get(key)
 
 
+#: Fact -> its values of one model.
+_OF_MODELS: dict[str, Callable[[Model], frozenset[str]]] = {
+    "family": lambda model: frozenset([model.family]),
+    "head": lambda model: frozenset([model.head]),
+    "position_kind": lambda model: frozenset([model.position_kind]),
+    "products": products_of,
+    "mixers": mixers_of,
+    "state": carries_state,
+}
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What may be the case in some design where a setting is given."""
@@ -118,20 +129,18 @@ class _Facts:
             return untrained(self.of_workload("mode"), self.of_workload("trainable"), machines)
         if fact in schema("workload"):
             return self.of_workload(fact)
-        if fact == "products":
-            return frozenset().union(*(products_of(model) for model in self.models))
-        if fact == "mixers":
-            words = [pattern_kinds(text) for text in self.values("model.pattern")]
-            patterned = {str(KINDS[word].get("mixer", "attention")) for ws in words for word in ws}
-            own = {word for model in self.models for word in mixers_of(model)}
-            return frozenset(own | {part for word in patterned for part in word.split("+")})
-        if fact == "state":
-            return frozenset().union(*(carries_state(model) for model in self.models))
-        if fact in ("family", "head", "position_kind"):
-            own = {str(getattr(model, fact)) for model in self.models}
-            heads = self.values("model.head") if fact == "head" else frozenset[str]()
-            return heads or frozenset(own)
-        return self.of_accelerator(fact)
+        return self._of_models(fact) if fact in _OF_MODELS else self.of_accelerator(fact)
+
+    def _of_models(self, fact: str) -> frozenset[str]:
+        """Every value of a fact of the models, as they are or with what is given of them."""
+        own = frozenset().union(*(_OF_MODELS[fact](model) for model in self.models))
+        if fact == "head":
+            return self.values("model.head") or own
+        if fact != "mixers":
+            return own
+        words = [word for text in self.values("model.pattern") for word in pattern_kinds(text)]
+        mixers = [str(KINDS[word].get("mixer", "attention")) for word in words]
+        return own.union(*(mixer.split("+") for mixer in mixers))
 
     def values(self, name: str) -> frozenset[str]:
         """Values of the parameters of that name, of the alternative alone that is given."""
