@@ -150,6 +150,8 @@ def asks(value: object, field: Field | None = None) -> bool:
     text = str(value).strip().lower()
     if field is not None and field.key in NONE_ASKS and text != str(field.default):
         return True
+    if field is not None and text == "false":  # a wish where it is not so anyway
+        return str(field.default).lower() != "false"
     try:
         return float(text) != 0
     except ValueError:

@@ -320,6 +320,44 @@ def test_what_only_some_steps_ask_for(
 
 
 @pytest.mark.parametrize(
+    ("accelerator", "model", "key", "value", "settings", "counts"),
+    [
+        ("acceltran-edge", "bert-tiny", "run_ahead", 4, {}, False),
+        ("acceltran-edge", "gemm:512x1024x2048", "run_ahead", 4, {"sparsity": "acceltran"}, True),
+        ("acceltran-edge", "bert-tiny", "clustering", 3.0, {}, False),
+        (
+            "acceltran-edge",
+            "gemm:512x1024x2048",
+            "clustering",
+            3.0,
+            {"sparsity": "acceltran"},
+            True,
+        ),
+        ("acceltran-edge", GEMM, "unit_cycles", "tile", {}, False),
+        ("acceltran-edge", "bert-tiny", "unit_cycles", "tile", {}, True),
+        ("isaac", GEMM, "dynamic", "write", {}, False),
+    ],
+)
+def test_settings_of_a_machine_that_some_work_leaves_idle(
+    accelerator: str,
+    model: str,
+    key: str,
+    value: object,
+    settings: dict[str, object],
+    counts: bool,
+) -> None:
+    base = {f"workload.{name}": given for name, given in settings.items()}
+    without, with_it = (
+        elector.simulate(model, accelerator, settings=base | more)
+        for more in ({}, {f"accelerator.{key}": value})
+    )
+    results = ("latency_s", "energy_j", "area_mm2")
+    assert any(without[name] != with_it[name] for name in results) is counts
+    said = [n for n in with_it["notes"] if n.startswith(f"accelerator.{key} changes nothing")]
+    assert len(said) == (not counts)
+
+
+@pytest.mark.parametrize(
     ("wrong", "meant"), [("foo", ""), ("sst3", "sst2"), ("SQAD", "squad"), ("digit", "digits")]
 )
 def test_a_task_that_is_none_is_refused(wrong: str, meant: str) -> None:

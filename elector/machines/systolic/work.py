@@ -463,7 +463,12 @@ def _limits(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
     lacks = not p.ops.format.products.trains
     support = units.equals("training_support", "auto"), units.equals("training_support", "false")
     refuses = (lacks * support[0] | support[1]) * p.trains[d.index]
+    several = d.peer & (d.arrays.count > 1)
     return {
+        "SCALE-Sim has one array: accelerator.arrays and accelerator.convention decide": (
+            several + 0.0,
+            np.zeros(several.size),
+        ),
         "the machine does not train: accelerator.training_support and accelerator.datapath "
         "decide": (refuses, np.zeros(refuses.size)),
         "main memory: needs {needed}, has {available}": (
