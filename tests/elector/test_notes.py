@@ -131,8 +131,6 @@ CASES = [
 def test_workload_keys_count_where_the_schema_says(kind: str, family: str, mode: str) -> None:
     """The table option x machine x mode: what has no effect is said, what has one is not."""
     for key, (entry, rows) in entries(kind, family, mode).items():
-        if (kind, family, key) == ("hybrid", "gemm", "sparsity"):
-            continue  # which unit has the product is known after it is placed, not from the schema
         counts = entry == "effect" or (entry == "one value" and not schema("workload")[key].applies)
         for row in rows:
             if row.figures is not None and applies.asks(row.value):
