@@ -22,8 +22,10 @@ import numpy as np
 from elector.base.table import Field, schema
 from elector.describe.layered import layer_field
 from elector.describe.model import Model
+from elector.describe.workload import Workload
 from elector.evaluation import windows
 from elector.evaluation.resolve import StructureGroup
+from elector.evaluation.structures import in_pieces
 from elector.machines.contract import Machine, Note, Units
 
 Array = np.ndarray
@@ -47,6 +49,10 @@ _CALLED = {
 _WORDS = {
     "generates=yes": "workload.generate is above 0",
     "generates=no": "workload.generate is 0",
+    "cached=yes": "keys and values are kept: workload.generate is above 0, or a prompt is read in "
+    "pieces",
+    "length=read": "the model has no number of tokens of its own, or workload.target_length and "
+    "workload.generate are 0",
     "interleaves=yes": "workload.batch is above 1 and workload.generate above 2",
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
@@ -237,7 +243,27 @@ _OF_DESIGNS: dict[str, Callable[[StructureGroup], Array]] = {
         group.pair
     ],
     "window": windows.matter,
+    "cached": lambda group: _keeps(group.workload)[group.pair],
+    "length": lambda group: _reads_length(group),
 }
+
+
+def _keeps(workload: Workload) -> Array:
+    """(M,) whether keys and values stay: for tokens to come, or for the rest of a prompt."""
+    return (workload.generate > 0) | in_pieces(workload.sequence_length, workload.prefill_chunk)
+
+
+def _reads_length(group: StructureGroup) -> Array:
+    """(D,) whether the length is that of any sequence: sound has one of its own, and the text
+    beside it may be given or generated."""
+    every = np.ones(group.rows.size, dtype=bool)
+    if not group.models.template.source_tokens:
+        return every
+    name = "target_length"
+    given = 0.0 * every
+    if group.table is not None:
+        given = group.table.at(f"workload.{name}", schema("workload")[name], group.rows, 0.0)
+    return (given == 0) & (group.workload.generate[group.pair] == 0)
 
 
 def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:

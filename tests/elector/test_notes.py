@@ -374,6 +374,47 @@ def test_names_and_files_of_tasks_are_accepted(task: str) -> None:
     assert notes == ["workload.task changes nothing: it counts where an accuracy is asked for"]
 
 
+@pytest.mark.parametrize(
+    ("model", "beside", "key", "values", "counts"),
+    [
+        ("t5-base", {"generate": 8}, "target_length", (32, 64), False),
+        ("t5-base", {}, "target_length", (32, 64), True),
+        ("t5-base", {"generate": 8}, "sequence_length", (32, 64), True),
+        ("whisper-small", {"generate": 8}, "sequence_length", (32, 64), False),
+        ("whisper-small", {"target_length": 16}, "sequence_length", (32, 64), False),
+        ("whisper-small", {}, "sequence_length", (32, 64), True),
+        ("gpt2", {}, "kv_cache", ("int8", "int4"), False),
+        ("gpt2", {"prefill_chunk": 32}, "kv_cache", ("int8", "int4"), True),
+        ("gpt2", {"prefill_chunk": 128}, "kv_cache", ("int8", "int4"), False),
+        ("gpt2", {"generate": 4}, "kv_cache", ("int8", "int4"), True),
+    ],
+)
+@pytest.mark.parametrize("accelerator", ["a100-sxm-80gb", "tpu-v4i", "acceltran-server"])
+def test_settings_that_another_one_leaves_idle(
+    accelerator: str,
+    model: str,
+    beside: dict[str, object],
+    key: str,
+    values: tuple[object, ...],
+    counts: bool,
+) -> None:
+    """Two values of a setting differ if and only if nothing is said of either."""
+    if "prefill_chunk" in beside and accelerator != "a100-sxm-80gb":
+        return
+    if key == "kv_cache" and accelerator == "acceltran-server":
+        return
+    base = {f"workload.{name}": value for name, value in beside.items()}
+    results = [
+        elector.simulate(model, accelerator, settings={**base, f"workload.{key}": value})
+        for value in values
+    ]
+    names = ("latency_s", "energy_j", "memory_bytes", "macs")
+    assert any(results[0][name] != results[1][name] for name in names) is counts
+    for result in results:
+        said = [n for n in result["notes"] if n.startswith(f"workload.{key} changes nothing")]
+        assert len(said) == (not counts)
+
+
 def test_more_predictions_than_positions_are_refused() -> None:
     settings = {"model.head": "masked-lm", "workload.predictions": 129}
     with pytest.raises(InputError, match="has 128 positions") as caught:

@@ -117,6 +117,13 @@ class _Facts:
         if fact == "interleaves":
             either = interleaves(self._numbers("batch")[:, None], self._numbers("generate"))
             return frozenset("yes" if yes else "no" for yes in either.ravel())
+        if fact == "length":
+            lengths = self.of_workload("generate"), self.of_workload("target_length")
+            unset = all(any(float(n) == 0 for n in values) for values in lengths)
+            own = all(model.source_tokens for model in self.models)
+            return frozenset(["read"] if unset or not own else [])
+        if fact == "cached":
+            return frozenset(["yes"] if self._numbers("generate").any() or self._chunks() else [])
         if fact == "window":
             return frozenset(["hides"] if self._hides() else [])
         if fact == "thresholds":
@@ -172,11 +179,15 @@ class _Facts:
         """Values of a setting of the workload that is a number."""
         return np.array([float(n) for n in self.of_workload(key)])
 
+    def _chunks(self) -> bool:
+        """Whether some prompt may be read in pieces."""
+        stacks = self.of_workload("implementation")
+        own = any(a.machine.chunks.get(s) for a in self.accelerators for s in stacks)
+        return bool(own or self._numbers("prefill_chunk").any())
+
     def _hides(self) -> bool:
         """Whether some window may hide a key that is skipped or not kept."""
-        chunks = any(float(n) > 0 for n in self.of_workload("prefill_chunk"))
-        stacks = self.of_workload("implementation")
-        chunks |= any(a.machine.chunks.get(s) for a in self.accelerators for s in stacks)
+        chunks = self._chunks()
         tokens = self._numbers("generate").max()
         skips = bool(self.of_workload("attention") & set(windows.SKIPPING))
         lengths = [self._numbers(name).max() for name in ("sequence_length", "target_length")]
