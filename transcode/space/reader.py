@@ -28,6 +28,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities
+from transcode.space.settings import is_number, setting_field
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -377,20 +378,34 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        where = tuple(
-            grammar.bind(e, quantities, file=self.file, field="where")
-            for e in self.expressions("where")
-        )
+        filters = self.expressions("where")
+        for name in (name for e in filters for name in e.names if name not in quantities):
+            if setting_field(name) is not None:
+                raise self.fail(
+                    "is not written in this space, and where looks at designs before they are "
+                    "evaluated",
+                    "where",
+                    value=name,
+                    hint="constraints know every numeric setting; or write this one into the space",
+                )
+        where = tuple(grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
         space = replace(
             space,
             where=where,
             constraints=self.expressions("constraints"),
             reference=self.reference(space),
-            record=self.record(),
+            record=self.record(space),
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
+            if name in space.names:
+                raise self.fail(
+                    "is a setting of this space: an objective of it is an expression",
+                    "objectives",
+                    value=name,
+                    hint=f"1 * {name}",
+                )
             if name not in space.define:
                 self.check_workload(space, name, "objectives")
         for name, expression in space.define.items():
@@ -419,14 +434,18 @@ class _SpaceReader:
             result[name] = units.convert(value, unit, field=at, file=self.file)
         return result
 
-    def record(self) -> tuple[str, ...]:
-        return names_of(self.data.get("record", []), self.file)
+    def record(self, space: Space) -> tuple[str, ...]:
+        """Results; settings that the space writes are recorded anyway."""
+        names = names_of(self.data.get("record", []), self.file)
+        return tuple(name for name in names if name not in space.names)
 
     def check_workload(self, space: Space, name: str, where: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
         own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
         if name in space.accuracy.names or (several and first in own):
+            return
+        if is_number(name) and all(name not in given for given in space.workloads.values()):
             return
         if several:
             raise self.fail(

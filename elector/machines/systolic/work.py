@@ -405,6 +405,9 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
     if grows.any():
         _grow(d, op, (a.rows, a.cols), nr, nc)
+        # A window that hides nothing leaves a side as it is.
+        decodes = np.array([p.ops.rows[r].phase == "decode" for r in op])[:, None]
+        grows = grows & (decodes | (columns(p.ops.span[op], d.index) > 0))
     return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
