@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError, InputError
+from elector.base.spelling import spelled
 from elector.cli import options as shared
 from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
@@ -204,7 +205,7 @@ def search(
     shared.no_draws_without(asked["uncertainty"], "samples")
     if asked["stall"] is None and was_given("stall_batches"):
         raise InputError("is how far --stall looks back", field="--stall-batches")
-    command = " ".join(["transcode", *sys.argv[1:]])
+    command = spelled(" ".join(["transcode", *sys.argv[1:]]))
     try:
         with progress(quiet, report.progress_line) as show:
             result = transcode.search(space, command=command, progress=show, **asked)

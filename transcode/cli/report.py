@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from elector.base import paths, quantity
+from elector.base import paths, quantity, spelling
 from elector.cli.text import paragraph
 from elector.cost.results import Registry
 from transcode import pareto, runs
@@ -186,7 +185,7 @@ def comparison(compared: runs.comparison.Comparison, format: str) -> None:
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
     """Rows with the same keys, as json, csv or a table."""
     if format == "json":
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(spelling.dumps(rows, indent=1))
     elif format == "csv":
         stream = io.StringIO()
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")

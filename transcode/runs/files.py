@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from elector.base import paths
+from elector.base import paths, spelling
 from elector.base.errors import EvaluationError, InputError
 
 #: Lock files that this process holds.
@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    path.write_text(text, encoding="utf-8", newline="", errors="backslashreplace")
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:
@@ -69,7 +69,7 @@ def write_json(path: Path, value: object) -> None:
 
     value : what JSON can say.
     """
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, spelling.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _whole(text: str) -> int:
@@ -95,6 +95,7 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
         raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
     if not isinstance(content, dict):
         raise InputError(f"is not {what}", file=path, hint=hint)
+    spelling.require_text(content, path, text)
     return content
 
 

@@ -84,10 +84,8 @@ def opened(folder: Path) -> Recorded:
 
 def _results(path: Path) -> list[str]:
     """Columns of a part behind those of the design itself."""
-    import pyarrow.parquet as pq
-
     try:
-        names = list(pq.read_schema(path).names)
+        names = parts.column_names(path)
         return names[names.index("reason") + 1 :]
     except parts.UNREADABLE as error:
         raise broken(path, error) from error
