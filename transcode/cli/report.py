@@ -428,6 +428,8 @@ def _nearest(space: Space, rejections: Rejections) -> str:
 
 
 def _percent(share: float) -> str:
+    if share >= 1e12:  # such as by a bound of 0 or nearly so
+        return f"{100.0 * share:.3g} %" if share < 1e300 else "beyond measure"
     return f"{100 * share:,.0f} %" if share >= 10 else f"{100 * share:.3g} %"
 
 

@@ -89,6 +89,9 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
     if reference is not None:
         point = _point(a, reference)
         a, b = (replace(side, reference=point * side.signs) for side in (a, b))
+        if not any((side.points < side.reference).all(axis=1).any() for side in (a, b)):
+            said = "no design of either front is better than it in every objective"
+            raise InputError(said, field=OPTION, value=dict(reference))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)

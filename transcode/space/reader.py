@@ -27,7 +27,7 @@ from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
-from transcode.space.results import SHARED, names_of, quantities
+from transcode.space.results import SHARED, names_of, quantities, require_reachable
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -378,7 +378,11 @@ class _SpaceReader:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
         where = tuple(
-            grammar.bind(e, quantities, file=self.file, field="where")
+            grammar.require_finite(
+                grammar.bind(e, quantities, file=self.file, field="where"),
+                file=self.file,
+                field="where",
+            )
             for e in self.expressions("where")
         )
         space = replace(
@@ -417,6 +421,7 @@ class _SpaceReader:
                 raise self.fail("is not an objective", at, value=name, allowed=names)
             unit = known[name].unit or "1"
             result[name] = units.convert(value, unit, field=at, file=self.file)
+            require_reachable(space, name, result[name], file=self.file, field=at)
         return result
 
     def record(self) -> tuple[str, ...]:
