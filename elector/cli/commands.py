@@ -545,13 +545,14 @@ def validate(
 
     if junit is not None:
         check_output(junit, (), "--junit")
-    page = None if report is None else validation_page.prepare(report)
-    outcomes = validation.validate(
-        data, only=only, technology=shared.load_technology(technology), simulate=run
-    )
-    require_apart({"--junit": junit, "--report": page})  # files that the cases name are known now
-    if page is not None:
-        validation_page.write_page(page, outcomes, data)
+    with validation_page.prepared(report) as page:
+        outcomes = validation.validate(
+            data, only=only, technology=shared.load_technology(technology), simulate=run
+        )
+        # files that the cases name are known now
+        require_apart({"--junit": junit, "--report": page})
+        if page is not None:
+            validation_page.write_page(page, outcomes, data)
     if junit is not None:
         suite = f"elector validate {data or ''}".strip()
         with whole(Path(junit)) as target:

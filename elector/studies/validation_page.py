@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from elector.base import paths, quantity
-from elector.base.errors import InputError
+from elector.base import quantity
 from elector.base.junit import JUnitCase, document
-from elector.base.output import check_output, whole
+from elector.base.output import check_output, made_folder, whole
 from elector.base.version import VERSION
 from elector.studies.validation import CaseGroup, CaseResult, groups
 
@@ -28,17 +28,19 @@ figure { margin: 0; } figcaption { font-size: 12px; max-width: 260px; }
 """
 
 
-def prepare(folder: str | Path) -> Path:
-    """The page's file in a folder that is there or can be made; InputError where neither."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError("is a file, not a directory", file=folder, field="--report") from None
-    except (OSError, ValueError) as error:
-        raise paths.refused(error, folder, "--report", "written") from None
-    check_output(path / "index.html", (".html",), "--report")
-    return path / "index.html"
+@contextmanager
+def prepared(folder: str | None) -> Iterator[Path | None]:
+    """The page's file in a folder that is there or can be made; None where none is asked for.
+    Raises InputError where neither, and a folder that was made stays only with a page in it.
+
+    folder : as the user named it.
+    """
+    if folder is None:
+        yield None
+        return
+    with made_folder(folder, "--report") as path:
+        check_output(path / "index.html", (".html",), "--report")
+        yield path / "index.html"
 
 
 def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:

@@ -95,6 +95,22 @@ def test_options(made: Path, tmp_path: Path, options: tuple[str, str], words: st
     assert not out.exists()
 
 
+LONG = "a" * 300
+
+
+def test_no_folder_is_left_by_a_name_that_is_too_long(made: Path, tmp_path: Path) -> None:
+    run = str(made / "tiny")
+    for words in (
+        ("search", str(made / "tiny.yaml"), "--out", f"{tmp_path}/new/deep/{LONG}"),
+        ("merge", run, run, "--out", f"{tmp_path}/new/deep/{LONG}/run"),
+        ("plot", run, "--out", f"{tmp_path}/new/{LONG}.png"),
+        ("report", run, "--out", f"{tmp_path}/new/{LONG}.html"),
+        ("check", run, "--require", "front > 0", "--junit", f"{tmp_path}/new/{LONG}.xml"),
+    ):
+        assert "cannot be written" in refused(*words)
+        assert not list(tmp_path.iterdir()), words
+
+
 def test_nothing_feasible_says_what_rejects_most_and_what_misses_least(tmp_path: Path) -> None:
     space, out = tmp_path / "tiny.yaml", tmp_path / "run"
     space.write_text(TINY + "constraints: ['latency_s <= 1 ns', 'area_mm2 <= 60']\n")

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from elector.base import paths, spelling
+from elector.base import output, paths, spelling
 from elector.base.errors import EvaluationError, InputError
 
 #: Lock files that this process holds.
@@ -110,6 +110,7 @@ class Claim:
         self.folder, self.field = folder, field
         self.stream: IO[str] | None = None
         self.made = False  # the lock file is of our making, and nothing else is there yet
+        self.new: list[Path] = []  # folders that `begin` had to make, the inmost first
 
     @property
     def held(self) -> bool:
@@ -118,23 +119,32 @@ class Claim:
 
     def begin(self, *below: str) -> None:
         """Makes the folder and those below it, where they are absent."""
+        self.new = output.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.stream is None:
                 self._take()
             for name in below:
                 (self.folder / name).mkdir(exist_ok=True)
-        except OSError as error:
+        except (OSError, InputError) as error:
+            self.undo(*below)
+            if isinstance(error, InputError):
+                raise
             raise paths.refused(error, self.folder, self.field, "written") from None
         self.made = False
 
     def undo(self, *below: str) -> None:
-        """Removes the folder again, and those below it, where they are empty."""
+        """Removes the folder again, those below it and those made above it, where it was made by
+        `begin` and they are empty."""
+        if self.folder not in self.new:
+            return
         with suppress(OSError):
             for name in below:
-                (self.folder / name).rmdir()
-            (self.folder / LOCK).unlink()
-            self.folder.rmdir()
+                if paths.exists(self.folder / name):
+                    (self.folder / name).rmdir()
+            if self.stream is not None:  # else it is somebody else's
+                (self.folder / LOCK).unlink(missing_ok=True)
+        output.remove_empty(self.new)
 
     def require(self) -> None:
         """Raises EvaluationError where the folder was removed or replaced under its owner."""
