@@ -328,6 +328,16 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
     return lines[0][1], lines[1:]
 
 
+def require_once(names: Sequence[str], path: object) -> None:
+    """Refuses a header that has a name twice: which of the two was meant?
+
+    names : of the columns; empty ones may repeat. path : the file, for the message.
+    """
+    twice = [name for at, name in enumerate(names) if name and name in names[:at]]
+    if twice:
+        raise InputError("line 1: column given twice", file=path, field=twice[0])
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a table of our own, each name -> cell: all are as long as the header.
 

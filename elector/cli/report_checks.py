@@ -62,10 +62,10 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
         [
             g.name.rpartition(" / ")[2],
             str(g.number),
-            f"{g.median:.1%}",
-            f"{g.unseen_median:.1%}" if g.unseen else "-",
-            f"{g.ninetieth:.0%}",
-            f"{g.bias:+.0%}",
+            _share(g.median, ".1%"),
+            _share(g.unseen_median, ".1%"),
+            _share(g.ninetieth, ".0%"),
+            _share(g.bias, "+.0%"),
             f"{g.bar:.0%}",
             g.verdict,
         ]
@@ -82,6 +82,11 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
         before = family
         click.echo(line)
     click.echo("unseen: median of the rows that no constant was fitted on\n")
+
+
+def _share(value: float, how: str) -> str:
+    """A share of a group, `-` where none of its cases has a result."""
+    return "-" if math.isnan(value) else format(value, how)
 
 
 def _cases(results: Sequence[CaseResult]) -> None:

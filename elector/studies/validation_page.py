@@ -157,10 +157,7 @@ def junit(name: str, results: Sequence[CaseResult]) -> str:
 
     name : of the test suite.
     """
-    entries = [
-        (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
-        for g in groups(results)
-    ]
+    entries = [(g.name, "outcome", g.verdict, g.said) for g in groups(results)]
     entries += [
         (r.case.case, r.case.kind, r.verdict, r.problem or f"error {r.error:+.2%}")
         for r in results
