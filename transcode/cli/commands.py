@@ -110,7 +110,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder; results/NAME of the space by default.",
 )
@@ -137,7 +137,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
 )
 @click.option(
     "--warm-start",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
 )
@@ -258,7 +258,7 @@ def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--format",
     type=FORMATS,
@@ -340,7 +340,7 @@ _FORMAT = click.option(
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--require",
     multiple=True,
@@ -355,7 +355,7 @@ _FORMAT = click.option(
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Write JUnit XML, too: a test case a requirement.",
 )
@@ -391,11 +391,11 @@ def check(
 
 
 @main.command()
-@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder to write; must not hold a run.",
 )

@@ -164,7 +164,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder; results/train-MODEL-TASK by default.",
 )
