@@ -172,32 +172,8 @@ def load_cases(path: Path) -> list[ValidationCase]:
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
-    for column in REQUIRED:
-        if not cells[column] and column not in MAY_BE_EMPTY:
-            hint = _hint(column, cells)
-            raise InputError(f"line {line}: has no {column}", file=path, field=column, hint=hint)
-    if not _GROUP.fullmatch(cells["group"]):
-        raise InputError(
-            f"line {line}: is no group",
-            file=path,
-            field="group",
-            value=cells["group"],
-            hint="device family / stack / regime, such as: hopper / vllm / serving fp8",
-        )
     flags = {name: cells.get(name) or default for name, default in FLAGS}
-    for column, text, allowed in (
-        ("evidence", cells["evidence"], EVIDENCE),
-        ("kind", cells["kind"], KINDS),
-        *((name, flags[name], ("yes", "no")) for name, _ in FLAGS),
-    ):
-        if text not in allowed:
-            raise InputError(
-                f"line {line}: unknown {column}",
-                file=path,
-                field=column,
-                value=text,
-                allowed=allowed,
-            )
+    _require_cells(cells | flags, path, line)
     missed = cells["tolerance"].endswith(MISSED)
     low, high = _tolerance(cells["tolerance"].removesuffix(MISSED), path, line)
     value, unit = _value(cells, path, line)
@@ -217,6 +193,32 @@ def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
         line=line,
         known_miss=missed,
     )
+
+
+def _require_cells(cells: dict[str, str], path: Path, line: int) -> None:
+    """Refuses a row with an empty cell, a group of another form, or a word nobody knows."""
+    for column in REQUIRED:
+        if not cells[column] and column not in MAY_BE_EMPTY:
+            hint = _hint(column, cells)
+            raise InputError(f"line {line}: has no {column}", file=path, field=column, hint=hint)
+    if not _GROUP.fullmatch(cells["group"]):
+        raise InputError(
+            f"line {line}: is no group",
+            file=path,
+            field="group",
+            value=cells["group"],
+            hint="device family / stack / regime, such as: hopper / vllm / serving fp8",
+        )
+    words = {"evidence": EVIDENCE, "kind": KINDS}
+    for column, allowed in (words | {name: ("yes", "no") for name, _ in FLAGS}).items():
+        if cells[column] not in allowed:
+            raise InputError(
+                f"line {line}: unknown {column}",
+                file=path,
+                field=column,
+                value=cells[column],
+                allowed=allowed,
+            )
 
 
 def _hint(column: str, cells: dict[str, str]) -> str | None:

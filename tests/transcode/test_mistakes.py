@@ -125,6 +125,35 @@ def test_nothing_feasible_says_what_rejects_most_and_what_misses_least(tmp_path:
     assert "part-000001.parquet is not whole: going on" in refused(*words, code=3)
 
 
+def test_a_run_without_a_feasible_design_has_one_answer(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, out = tmp_path / "tiny.yaml", str(tmp_path / "inf")  # a name that is a number, too
+    space.write_text(TINY + "constraints: ['latency_s <= 1 ns']\n")
+    refused("search", str(space), "--out", out, "--quiet", code=3)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    for words in (
+        ("front", out),
+        ("front", out, "--format", "json"),
+        ("front", out, "--where", "id >= 0"),
+        ("front", out, "--weights", "latency_s=1"),
+        ("front", out, "--uncertainty"),
+        ("report", out),
+        ("plot", out),
+        ("plot", out, "--objectives", "latency_s"),
+        ("compare", out, str(made / "tiny")),
+        ("compare", str(made / "tiny"), out),
+    ):
+        said = refused(*words, code=3)
+        assert said == f"{out}: none of 96 recorded designs is feasible\n", words
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+    assert invoke("show", out, "0").exit_code == 0
+    assert invoke("check", out, "--require", "front > 0").exit_code == 4
+    monkeypatch.chdir(tmp_path)
+    done = invoke("check", str(made / "tiny"), "--require", "front > baseline", "--baseline", "inf")
+    assert "another reference point" in done.stderr and done.exit_code == 2
+
+
 def test_the_folder_of_another_space(made: Path, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in (made / "tiny").rglob("*") if p.is_file()}
     (tmp_path / "other.yaml").write_text(TINY.replace("layers: [2, 4]", "layers: [2, 4, 6]"))

@@ -246,10 +246,7 @@ def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
     from transcode import runs
     from transcode.cli import report, report_neighbours
 
-    taken = runs.snapshot.taken(run)
-    if not taken.size:
-        said = f"none of {taken.manifest['designs']:,} recorded designs is feasible"
-        raise InfeasibleError(f"{run}: {said}")
+    taken = runs.snapshot.with_front(run)
     if not uncertainty:
         report.moment(taken, format)
         return True

@@ -437,7 +437,7 @@ def nothing_found(recorded: runs.query.Recorded, where: tuple[str, ...]) -> str:
     """Why no recorded design is shown: how many satisfy each condition by itself."""
     total, counts = runs.query.satisfying(recorded, where)
     if not total or not where:
-        return "no recorded design is feasible"
+        return str(runs.snapshot.nothing_feasible(recorded.folder, recorded.manifest))
     lines = [f"  {count:,} satisfy: {text}" for text, count in zip(where, counts, strict=True)]
     return "\n".join(
         [f"none of {total:,} feasible recorded designs satisfies every condition", *lines]

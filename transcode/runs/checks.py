@@ -182,6 +182,8 @@ def _baseline(moment: snapshot.Snapshot, given: str) -> float:
     except ValueError:
         return _volume_of(moment, Path(given))
     if not math.isfinite(volume):
+        if paths.exists(given, "--baseline"):  # a folder may be called inf or nan
+            return _volume_of(moment, Path(given))
         raise InputError("must be finite", field="--baseline", value=given)
     return volume
 

@@ -81,7 +81,8 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
     """Compares the fronts of two run folders, which need the same objectives and reference.
 
     reference : objective -> value with its unit: the reference point in place of that of the
-        runs, which may then differ. Raises InputError for what does not fit.
+        runs, which may then differ. Raises InputError for what does not fit, and InfeasibleError
+        for a run without a feasible design.
 
     first, second : the run folders.
     """
@@ -173,11 +174,11 @@ def _require_alike(a: Side, b: Side) -> None:
 
 
 def _side(run: Path) -> Side:
-    taken = snapshot.taken(run)
+    taken = snapshot.with_front(run)
     objectives: dict[str, str] = taken.manifest["space"]["objectives"]
     reference = taken.reference
-    if not taken.size or reference is None:
-        raise InputError("has no feasible design", file=taken.folder)
+    if reference is None:
+        raise InputError("has no reference point", file=taken.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
     values = np.array([list(taken.columns[name]) for name in objectives], dtype=float)
     return Side(
