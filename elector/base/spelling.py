@@ -37,15 +37,19 @@ def dumps(value: object, **how: Any) -> str:
     value : what JSON can say. how : as of `json.dumps`.
     """
     text = json.dumps(value, **how)
-    return json.dumps(_all_spelled(value), **how) if _ESCAPED.search(text) else text
+    return json.dumps(all_spelled(value), **how) if _ESCAPED.search(text) else text
 
 
-def _all_spelled(value: object) -> object:
+def all_spelled(value: Any) -> Any:
+    """The value with halves of pairs spelled out in every key and text.
+
+    value : what JSON can say.
+    """
     if isinstance(value, str):
         return spelled(value)
     if isinstance(value, Mapping):
-        return {_all_spelled(key): _all_spelled(entry) for key, entry in value.items()}
-    return [_all_spelled(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {all_spelled(key): all_spelled(entry) for key, entry in value.items()}
+    return [all_spelled(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def require_text(value: object, file: object = None, raw: str | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from elector.base import quantity
 from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.studies.validation_cases import ValidationCase, load_cases
@@ -106,7 +107,7 @@ class CaseGroup:
     @property
     def said(self) -> str:
         """Its errors in words; where cases have none, how many and why."""
-        text = f"median error {self.median:.1%}, bar {self.bar:.1%}"
+        text = f"median error {quantity.share(self.median)}, bar {self.bar:.1%}"
         if not self.problems:
             return text
         without = f"{len(self.problems)} of {self.number} have no result: {self.problems[0]}"

@@ -52,6 +52,8 @@ FURTHER = {"cycles": "1", "achieved_ops_per_s": "op/s"}
 
 #: Least and largest figure, in the unit of the result: no error beside a smaller one is a number.
 LEAST, MOST = 1e-100, 1e300
+#: A tolerance from here on (as a share) would let anything pass.
+LOOSEST = 1e6
 _GROUP = re.compile(r"[^/\s][^/]*( / [^/\s][^/]*){2}")
 #: Last hexadecimal digits of rows that no constant is ever fitted on: an eighth of them.
 LEFT_OUT = "01"
@@ -313,14 +315,16 @@ def _tolerance(text: str, path: Path, line: int) -> tuple[float, float]:
         return 0.0, 0.0
     if match := _RELATIVE.fullmatch(text):
         share = float(match.group(1)) / 100.0
-        return -share, share
+        if share < LOOSEST:
+            return -share, share
     if match := _BOUND.fullmatch(text):
         soft = float(match.group(2) or 0.0) / 100.0
-        return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
+        if soft < LOOSEST:
+            return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
     raise InputError(
         f"line {line}: unreadable tolerance",
         file=path,
         field="tolerance",
         value=text,
-        hint="write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`",
+        hint=f"write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`, below {LOOSEST:.0%}",
     )

@@ -113,7 +113,7 @@ def _verdict(text: str) -> str:
 
 
 def _percent(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
+    return quantity.share(value, 1, sign)
 
 
 def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
@@ -134,7 +134,7 @@ def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
         f'<circle cx="{_MARGIN + at(r.case.value):.1f}" '
         f'cy="{_SIDE - _MARGIN - at(r.simulated):.1f}" r="3" stroke="#0b5394" '
         f'fill="{"#0b5394" if r.case.unseen else "none"}"><title>{html.escape(r.case.case)}: '
-        f"{r.error:+.1%}</title></circle>"
+        f"{_percent(r.error, '+')}</title></circle>"
         for r in points
     )
     unit = points[0].case.unit
@@ -152,6 +152,10 @@ aria-label="{html.escape(group.name)}">
 </figcaption></figure>"""
 
 
+def _off(result: CaseResult) -> str:
+    return f"error {quantity.share(result.error, 2, '+')}"
+
+
 def junit(name: str, results: Sequence[CaseResult]) -> str:
     """JUnit XML: a test case for each group of outcomes, each identity and each bound.
 
@@ -159,7 +163,7 @@ def junit(name: str, results: Sequence[CaseResult]) -> str:
     """
     entries = [(g.name, "outcome", g.verdict, g.said) for g in groups(results)]
     entries += [
-        (r.case.case, r.case.kind, r.verdict, r.problem or f"error {r.error:+.2%}")
+        (r.case.case, r.case.kind, r.verdict, r.problem or _off(r))
         for r in results
         if r.case.kind != "outcome"
     ]

@@ -14,6 +14,7 @@ from elector.base.errors import InputError
 from elector.base.junit import JUnitCase, document
 from elector.base.spelling import dumps, require_text, spelled
 from elector.base.table import load_json, load_yaml
+from transcode.space import load
 
 ODD = os.fsdecode(b"m\xff")
 MODEL = Path(__file__).parents[2] / "docs" / "examples" / "model.yaml"
@@ -81,3 +82,10 @@ def test_every_file_of_elector_takes_such_names(tmp_path: Path) -> None:
         if made.suffix in (".json", ".html", ".csv", ".xml"):
             made.read_bytes().decode("utf-8")
     assert r"m\udcff-s.csv" in (tmp_path / f"{ODD}-c.xml").read_text()
+
+
+def test_a_space_of_a_program_has_no_halves_either() -> None:
+    with pytest.raises(InputError, match=r"model\.base: is not text"):
+        load({"model": {"base": "\ud800"}, "accelerator": "systolic"})
+    with pytest.raises(InputError, match="is not text"):
+        load({"\udcff": 1})

@@ -268,6 +268,9 @@ BAD_ROWS = [
     (ROW.replace("latency_s", "latency"), "did you mean latency_s?"),
     (ROW.replace("tpu-v1,,", "tpu-v1,workload.bach=2,"), "did you mean workload.batch?"),
     (ROW.replace(",2,", ",1e-320,"), "must lie between 1e-100 and 1e+300 s"),
+    (ROW.replace("10 %", "9" * 400 + " %"), "line 2: unreadable tolerance"),
+    (ROW.replace("10 %", "at most +" + "9" * 400 + " %"), "line 2: unreadable tolerance"),
+    (ROW.replace("10 %", "at least +100000000 %"), "line 2: unreadable tolerance"),
     (ROW.replace(",2,", ",1e307,"), "must lie between 1e-100 and 1e+300 s"),
     (ROW.replace("tpu / x / y", "tpu"), "group: line 2: is no group"),
     (ROW.replace("tpu / x / y", "tpu/x/y"), "group: line 2: is no group"),
@@ -395,12 +398,21 @@ def test_the_table_has_no_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "nan" not in shown and "inf" not in shown and "needs 2 GB" in shown
 
 
-def test_a_figure_of_cosmic_size_is_shown_short(tmp_path: Path) -> None:
+def test_figures_of_cosmic_size_are_shown_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (result,) = validate(
         write(tmp_path, ROW.replace("2,ms", "1e299,s")), simulate=answer(latency_s=1.0)
     )
     page = validation_page.page([result], None)
     assert "1.16e+294 days" in page and "0" * 20 not in page
+    (result,) = validate(
+        write(tmp_path, ROW.replace("2,ms", "1e-99,s")), simulate=answer(latency_s=1.0)
+    )
+    report_checks.validation([result], "table")
+    shown = capsys.readouterr().out + validation_page.page([result], None)
+    shown += validation_page.junit("validate", [result])
+    assert "+1e+101%" in shown and "0" * 20 not in shown
 
 
 def test_the_page_and_junit_show_every_group(tmp_path: Path) -> None:

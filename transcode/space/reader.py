@@ -14,6 +14,7 @@ from typing import Any
 
 from elector.base import paths, units
 from elector.base.errors import InputError
+from elector.base.spelling import require_text
 from elector.base.table import DATA, Field, Scalar, read_csv, schema
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
@@ -52,6 +53,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     source : a file, a name, or the mapping such a file holds.
     """
     if isinstance(source, Mapping):
+        require_text(source)
         return _SpaceReader(dict(source), None).space("space")
     path = find(source)
     return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
