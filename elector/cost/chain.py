@@ -220,15 +220,22 @@ def chain(
     if weight is not None and weight.size:
         _lower(weight, stream.alone[place], followed)
 
-    def behind(values: Array, some: Array) -> Array:
-        """(n, P) seconds of some of the leaders and of the streamed rows behind them."""
+    def behind(values: Array, some: Array, at: Array | None = None) -> Array:
+        """(n, P) seconds of some of the leaders and of the streamed rows behind them.
+
+        at : (P,) columns of the values; None: all.
+        """
+
+        def of(whole: Array) -> Array:
+            return whole if at is None else whole[at]
+
         seconds = values[place[some]]
         for i, row in enumerate(some.tolist()):
             if row in followed:
-                own, _, fuse = followed[row]
+                own, fuse = of(followed[row][0]), of(followed[row][2])
                 seconds[i] += own - np.minimum(seconds[i], own) * fuse
             elif row in alone:
-                seconds[i] = np.where(alone[row], seconds[i], 0.0)
+                seconds[i] = np.where(of(alone[row]), seconds[i], 0.0)
         return seconds
 
     whole = behind(stream.alone, leaders)
@@ -239,7 +246,8 @@ def chain(
         at = [stands[row] for row in fetched.tolist()]
         whole[at] = np.maximum(least, whole[at] - spare)
     if stream.turned is not None:
-        whole = np.minimum(whole, behind(stream.turned, leaders))
+        some = stream.turned.designs
+        whole[:, some] = np.minimum(whole[:, some], behind(stream.turned.seconds, leaders, some))
     return whole
 
 

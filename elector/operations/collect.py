@@ -233,7 +233,7 @@ class Collector:
     def _stored(self, row: Row) -> Format | None:
         """The format of its own that a product's second operand lies in."""
         if row.b == "cache":
-            return self.format.cached
+            return self.format.repacked
         if row.b not in PARAMETERS or row.kind != "linear":
             return None
         if row.role in self.own:
