@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.base import units
+from elector.base import spelling, units
 from elector.base.choices import DATA as DATA
 from elector.base.choices import choices
 from elector.base.errors import InputError
@@ -372,6 +372,16 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
     return lines[0][1], lines[1:]
 
 
+def require_once(names: Sequence[str], path: object) -> None:
+    """Refuses a header that has a name twice: which of the two was meant?
+
+    names : of the columns; empty ones may repeat. path : the file, for the message.
+    """
+    twice = [name for at, name in enumerate(names) if name and name in names[:at]]
+    if twice:
+        raise InputError("line 1: column given twice", file=path, field=twice[0])
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a table of our own, each name -> cell: all are as long as the header.
 
@@ -416,8 +426,9 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
 
     constant = functools.partial(_no_constant, path, finite)
     try:
-        return json.loads(
-            read_text(path, limit),
+        text = read_text(path, limit)
+        value = json.loads(
+            text,
             object_pairs_hook=functools.partial(_unique_pairs, path),
             parse_constant=constant,
         )
@@ -429,6 +440,8 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
         raise InputError("is nested too deeply", file=path) from None
     except ValueError:  # Python reads no whole number of more than some thousand digits
         raise InputError("is not valid JSON: a number has too many digits", file=path) from None
+    spelling.require_text(value, path, text)
+    return value
 
 
 def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -470,6 +483,7 @@ def parse_yaml(text: str, file: object = None) -> object:
         raise InputError(f"is not valid YAML: {error}", file=file) from None
     if value is None:
         raise InputError("is empty", file=file)
+    spelling.require_text(value, file, text)
     return value
 
 
