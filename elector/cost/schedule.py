@@ -24,6 +24,7 @@ from elector.base.segments import Fold
 from elector.cost.chain import Scheduled
 from elector.cost.stage import Passed, Stage, most_of
 from elector.machines.contract import Activity, sum_rows
+from elector.operations.roles import RowPart
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -131,8 +132,15 @@ def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> 
 
     rows : (N,) places of the rows.
     """
-    chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
+    chained = np.array([i for i in rows if _waited_for(ops, i, activity)], dtype=np.intp)
     return Stage(Scheduled.of(ops, index, activity), rows, chained) if chained.size else None
+
+
+def _waited_for(ops: Operations, i: int, activity: Activity) -> bool:
+    """Whether something waits for a row: for an operand its product, if another unit unpacks it."""
+    if ops.rows[i].part is RowPart.UNPACKED:
+        return activity.of(i).overlap.unpacks
+    return not ops.rows[i].off_chain
 
 
 def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array]:

@@ -49,7 +49,9 @@ class Job:
     latency : seconds after which a piece's result is there once its unit is free again.
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
     memory : where its bytes lie.
-    waits : jobs that must be done before; behind : job whose pieces it follows one by one.
+    waits : jobs that must be done before; behind : jobs whose pieces it follows one by one.
+    unpacks : job whose operand it unpacks: of a product, one piece while the one before is
+        multiplied; or None.
     amount, also : see elector.machines.pieces.Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
@@ -69,7 +71,8 @@ class Job:
     amount: float = 1.0
     also: tuple[str, float] | None = None
     waits: list[int] = field(default_factory=list)
-    behind: int | None = None
+    behind: list[int] = field(default_factory=list)
+    unpacks: int | None = None
     turns: bool = False
     turn: int = 0
     asked: int = 0
@@ -130,16 +133,19 @@ class EventEngine:
         self.order = 0
         self.waiting = [len(job.waits) for job in jobs]
         self.followers: list[list[int]] = [[] for _ in jobs]
+        self.unpacking: dict[int, int] = {}
         ahead: dict[int, Weights] = {}
         for n, job in enumerate(jobs):
-            for w in (*job.waits, *(() if job.behind is None else (job.behind,))):
+            for w in (*job.waits, *job.behind):
                 self.followers[w].append(n)
+            if job.unpacks is not None:
+                self.unpacking[job.unpacks] = n
             if job.weights is not None:
                 job.weights.users.append(n)
                 if not job.turns:
                     ahead[id(job.weights)] = job.weights
-        for w in sorted(ahead.values(), key=lambda w: w.order):
-            self.memories[jobs[w.users[0]].memory].ahead.append(w)
+        for own in sorted(ahead.values(), key=lambda own: own.order):
+            self.memories[jobs[own.users[0]].memory].ahead.append(own)
         for n in range(len(jobs)):
             self._ask(n)
             self._offer(n)
@@ -173,10 +179,11 @@ class EventEngine:
         job = self.jobs[n]
         if self.waiting[n]:
             return 0
-        if job.behind is None:
-            return job.pieces
-        producer = self.jobs[job.behind]
-        return producer.finished * job.pieces // producer.pieces
+        producers = [self.jobs[before] for before in job.behind]
+        pieces = [producer.finished * job.pieces // producer.pieces for producer in producers]
+        if job.unpacks is not None:
+            pieces.append(self.jobs[job.unpacks].started + 1)
+        return min(pieces, default=job.pieces)
 
     def _ask(self, n: int) -> None:
         """Queue the fetches of activations that exist by now."""
@@ -234,8 +241,14 @@ class EventEngine:
             self.free[name] -= amount
             self._note(name, job, seconds, amount)
         job.running = True
+        self._hurry(n)
         self._at(seconds, lambda: self._left(n, taken))
         self._at(seconds + job.latency, lambda: self._computed(n))
+
+    def _hurry(self, n: int) -> None:
+        """Of a job that began a piece the next piece of its operand may be unpacked."""
+        if n in self.unpacking:
+            self._offer(self.unpacking[n])
 
     def _left(self, n: int, taken: list[tuple[str, float]]) -> None:
         self.jobs[n].running = False
@@ -257,6 +270,7 @@ class EventEngine:
         seconds = job.seconds[piece]
         job.started += 1
         job.running, memory.free = True, False
+        self._hurry(n)
         self._note(job.memory, job, before)
         for name, amount in taken:
             self.free[name] -= amount
@@ -302,7 +316,7 @@ class EventEngine:
             job.storing += 1
             memory.stores.append(n)
         for follower in self.followers[n]:
-            if self.jobs[follower].behind == n:
+            if n in self.jobs[follower].behind:
                 self._ask(follower)
                 self._offer(follower)
         self._close(n)
@@ -313,7 +327,7 @@ class EventEngine:
         if job.finished < job.pieces or job.storing:
             return
         for follower in self.followers[n]:
-            if self.jobs[follower].behind != n:
+            if n not in self.jobs[follower].behind:
                 self.waiting[follower] -= 1
                 self._ask(follower)
                 self._offer(follower)

@@ -249,6 +249,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             streams=_ArrayStreams(replace(d, units=units.only(STREAMED)), loads),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
+            unpacks=True,
         ),
         ahead=Ahead(
             Count(p.distinct, d.plain),
