@@ -94,6 +94,11 @@ class Scheduled:
         beside = self.activity.overlap.beside
         return None if beside is None else self._chosen(beside, rows)
 
+    def turns(self, rows: Array) -> Array | None:
+        """(N, P) bool, rows whose loads and computing take turns; None: nowhere."""
+        turns = self.activity.overlap.turns
+        return None if turns is None else self._chosen(turns, rows)
+
     def fuses(self, row: int) -> Array:
         """(P,) bool, streamed rows run behind the product `row` at once."""
         return self._of_designs(self.activity.of(row).fuse)

@@ -112,7 +112,9 @@ def _stage(
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
 
     def most() -> Array:
-        return most_of([activity.load(name, rows) for name in activity.busy])
+        loads = [activity.load(name, rows) for name in activity.busy]
+        held = [activity.whole(sum_rows(hold[rows])) for hold in activity.overlap.holds]
+        return most_of(loads + held)
 
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)

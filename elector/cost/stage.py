@@ -168,10 +168,13 @@ class Stage:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
+        more = self._more(apart, n) if self.holds else np.zeros(1)
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, periods), 0.0)
+            taken = overlap(load + more, part + more, passes, n, periods)
+            load = load + np.where(load > 0.0, more, 0.0)
+            whole = np.where(load > 0.0, taken, 0.0)
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
@@ -231,6 +234,18 @@ class Stage:
             outside = np.maximum(outside, (once - there) / share)
             within = np.maximum(within, (inside - here) / share)
         return outside, within
+
+    def _more(self, apart: Passed, n: Array) -> Array:
+        """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
+        the unit that does so most."""
+        designs, turns = self.designs, self.designs.turns(self.chained)
+        most = np.zeros(self.rounds.size)
+        for name, own in apart.busy.items():
+            if turns is not None and not designs.summed(name):
+                longer = designs.spread(n) * own - designs.each(name, self.chained)
+                longer = np.where(turns, np.maximum(longer, 0.0), 0.0)
+                most = np.maximum(most, designs.sum(longer))
+        return most
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,

@@ -269,20 +269,23 @@ class EventEngine:
         before, after = load / memory.bandwidth, store / memory.bandwidth
         seconds = job.seconds[piece]
         job.started += 1
+        # Pieces follow each other through the unit; what the last one leaves there is waited for.
+        wait = job.latency if job.started == job.pieces else 0.0
+        end = before + seconds + wait + after
         job.running, memory.free = True, False
         self._hurry(n)
         self._note(job.memory, job, before)
         for name, amount in taken:
             self.free[name] -= amount
             self._note(name, job, seconds, amount, before)
-        self._note(job.memory, job, after, 1.0, before + seconds)
+        self._note(job.memory, job, after, 1.0, end - after)
 
         def finish() -> None:
             memory.free = True
             self._left(n, taken)
 
-        self._at(before + seconds + after, finish)
-        self._at(before + seconds + after + job.latency, lambda: self._computed(n))
+        self._at(end, finish)
+        self._at(end + job.latency - wait, lambda: self._computed(n))
 
     def _note(
         self, resource: str, job: Job, seconds: float, amount: float = 1.0, later: float = 0.0

@@ -248,7 +248,7 @@ class _Writer:
         """Whether pieces of row `r` follow those of the job before one by one."""
         row, last = self.chunk.ops.rows[r], self.jobs[before].row
         unit = self.units.get(self._start(r))
-        if unit is None or self._start(last) != self._start(r):
+        if unit is None or unit.ahead or self._start(last) != self._start(r):
             return False
         if row.streamed and unit.fuse and before == leader:
             return True
@@ -285,7 +285,8 @@ class _Writer:
         self, run: LayerRun, work: RowWork, sizes: tuple[float, float, float], start: str
     ) -> Job:
         weights, fetch, store = sizes
-        shared, turns = None, self.units[start].turns(run.row)
+        # What moves nothing waits for no transfer, and none waits for it.
+        shared, turns = None, self.units[start].turns(run.row) and sum(sizes) > 0
         if weights > 0:
             # Weights are fetched once and stay until the last sequence has used them.
             order = (len(self.jobs), len(work.seconds), weights, run.streams)
