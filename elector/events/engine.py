@@ -352,7 +352,7 @@ class EventEngine:
             w = memory.ahead[0]
             part = w.size / w.pieces
             fits = memory.held_weights < 1e-9 * part or memory.held_weights + part <= memory.room
-            if fits and not (own and n < w.order):
+            if fits and not (own and self._sooner(n, w)):
                 memory.held_weights += part
                 self._move(name, w.users[0], part, lambda: self._arrived_weights(w))
                 if w.fetched + 1 == w.pieces:  # memory serves one transfer at a time
@@ -363,6 +363,12 @@ class EventEngine:
             heapq.heapify(memory.fetches)
             memory.held += size
             self._move(name, n, size, lambda: self._arrived(n))
+
+    def _sooner(self, n: int, w: Weights) -> bool:
+        """Whether a job needs its next piece sooner than the next piece of some weights is needed:
+        it is older, or has the piece of them already that goes with it."""
+        job = self.jobs[n]
+        return n < w.order or (job.weights is w and job.fetched < w.fetched)
 
     def _oldest_fetch(self, memory: Memory) -> int:
         """The oldest job with a fetch that has room; else the oldest at all; -1 without any."""

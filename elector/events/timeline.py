@@ -40,6 +40,9 @@ from elector.operations.rows import PARAMETERS, Row
 from elector.technology import Technology
 
 MOST_PIECES = 256
+#: Pieces of all jobs of a stage, at least, as long as none has more than so many: nothing overlaps
+#: the first piece of a step and its last, and of a few large products an eighth takes long.
+FINE, FINE_PIECES = 2_048, 64
 #: Pieces of all jobs after which a run is refused: it would take minutes.
 MOST_JOBS = 400_000
 
@@ -101,7 +104,7 @@ class _Writer:
         self.chunk, self.units, self.i = chunk, units, int(chunk.index[0])
         self.hybrid: Hybrid | None = chunk.machine.hybrid
         self.jobs: list[Job] = []
-        self.pieces = 0
+        self.pieces, self.fine = 0, 0.0
         self.last: dict[int, int] = {}
         self.kernels: dict[str, list[int]] = {}
         self.weights: dict[tuple[int, int, int], Weights] = {}
@@ -112,6 +115,8 @@ class _Writer:
         """Jobs of the rows of these phases, the batch being split into so many streams."""
         ops = self.chunk.ops
         rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
+        runs = sum(self._count(r) for r in rows) * streams
+        self.fine = min(FINE / max(runs, 1.0), FINE_PIECES)
         for groups in self._passes(self._groups(rows)):
             turns = self._turns(groups)
             repeats = [self._repeat(group) // turns for group in groups]
@@ -267,7 +272,7 @@ class _Writer:
         # fetching runs ahead.
         share = max(sizes[0], sizes[1]) / unit.buffer
         wanted = max(min(8.0 * share, MOST_PIECES), 4.0 * share)
-        most = int(max(unit.least, np.ceil(wanted)))
+        most = int(max(unit.least, np.ceil(max(wanted, self.fine))))
         self._require((self.pieces + most) / PIECES)
         places: list[int] = []
         for work in unit.work(replace(run, most=most)):
