@@ -129,6 +129,7 @@ class EventEngine:
         self.ready: dict[str, list[tuple[bool, int]]] = {job.unit: [] for job in jobs}
         self.queued = [False] * len(jobs)
         self.awake: dict[str, None] = {}
+        self.hurried: dict[str, None] = {}  # those that got work as another began its own
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = 0
         self.waiting = [len(job.waits) for job in jobs]
@@ -167,9 +168,11 @@ class EventEngine:
 
     def _dispatch(self) -> None:
         awake, self.awake = self.awake, {}
-        for unit in awake:
-            while self.ready.get(unit) and self._fits(unit):
-                self._start(unit)
+        while awake:
+            for unit in awake:
+                while self.ready.get(unit) and self._fits(unit):
+                    self._start(unit)
+            awake, self.hurried = self.hurried, {}
         for name, memory in self.memories.items():
             if memory.free:
                 self._transfer(name, memory)
@@ -249,6 +252,7 @@ class EventEngine:
         """Of a job that began a piece the next piece of its operand may be unpacked."""
         if n in self.unpacking:
             self._offer(self.unpacking[n])
+            self.hurried[self.jobs[self.unpacking[n]].unit] = None
 
     def _left(self, n: int, taken: list[tuple[str, float]]) -> None:
         self.jobs[n].running = False

@@ -39,7 +39,7 @@ def test_a_token_takes_as_long_as_its_weights_are_unpacked_and_its_head_is_read(
     by_hand = unpacked + HEAD * 2 / 100e9 + 24 * 2.5e-6
     token = float(inspected.timing.stages["decode"][0])
     assert token == pytest.approx(by_hand, rel=0.04)
-    assert timeline(inspected).stages["decode"] == pytest.approx(by_hand, rel=0.10)
+    assert timeline(inspected).stages["decode"] == pytest.approx(by_hand, rel=0.05)
 
 
 def ends(step: Timeline, part: RowPart) -> dict[tuple[object, ...], tuple[float, float]]:
@@ -145,16 +145,24 @@ def test_both_models_agree_with_packed_operands(machine: str, count: int, seed: 
     assert np.quantile(error, 0.95) <= 0.20
 
 
+HALF = {"model__layers": 2, "workload__batch": 2, "workload__weights": "int4"}
+FROZEN = {"workload__trainable": "lora:8", "workload__weights": "nf4", "workload__batch": 2}
 CASES = [
     ("gpt2", {"workload__weights": "int4", "workload__generate": 2}),
     ("gpt2", {"workload__weights": "fp8-block", "workload__batch": 5}),
     ("t5-base", {"model__layers": 2, "workload__generate": 1, "workload__weights": "int2"}),
+    ("mixtral-8x7b", {"model__layers": 1, "workload__generate": 2, "workload__weights": "int4"}),
+    ("mistral-7b", {"model__layers": 2, "model__window": 64, "workload__weights": "nf4"}),
+    ("gpt2", {"workload__serving": "continuous", "workload__generate": 4, **HALF}),
+    ("gpt2", {"workload__prefill_chunk": 32, "workload__generate": 4, **HALF}),
+    ("llama-2-7b", {"model__layers": 1, "workload__mode": "training", **FROZEN}),
 ]
 
 
 @pytest.mark.parametrize(("model", "asked"), CASES)
 def test_both_models_agree_on_slow_lanes(model: str, asked: dict[str, Any]) -> None:
-    """43, 32 and 37 % apart."""
-    length = 17 if "workload__batch" in asked else 128
-    inspected = chunk(model, "systolic", workload__sequence_length=length, **asked)
-    assert closed(inspected) == pytest.approx(timeline(inspected).seconds, rel=0.12)
+    """The first three were 43, 32 and 37 % apart."""
+    length = 17 if asked.get("workload__batch") == 5 else 128
+    rest = {"workload__sequence_length": length, "accelerator__memory_capacity": 1e12}
+    inspected = chunk(model, "systolic", **rest, **asked)
+    assert closed(inspected) == pytest.approx(timeline(inspected).seconds, rel=0.08)
