@@ -1,16 +1,14 @@
 """Fit the constants of the GPU machine: global ones and those of software stacks, none a device's.
 
-    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4]
-    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] --stack llama.cpp
+    python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4] [--only STACKS]
 
 Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
 in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
 hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
 as much as products, other operations half, a row of training five times one of inference.
 Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
-no random numbers. --stack fits the constants of one stack alone, beside those of all GPUs as they
-stand, for where only what that stack does was modelled anew. --write puts the constants into
-elector/data.
+no random numbers. --only fits the named stacks alone, beside what all GPUs share as it stands in
+elector/data. --write puts the constants into elector/data.
 """
 
 from __future__ import annotations
@@ -224,17 +222,6 @@ def fit(values: Values, data: Data) -> Values:
     return values
 
 
-def fit_alone(stack: str, rows: Rows) -> Values:
-    """The constants of one stack, from round numbers, beside those of all GPUs as they stand."""
-    values = {name: v for name, v in start().items() if name.startswith(f"{stack}.")}
-    factor = START
-    while factor > STOP:
-        values = fit_stack(values, stack, rows, factor)
-        print(f"factor {factor:.3f}  loss {stack_loss(values, rows):.4f}", file=sys.stderr)
-        factor = factor**0.5
-    return values
-
-
 #: What makes up for each other: one grows by a factor, the other shrinks by a power of it.
 PAIRS = (
     ("host", "step", 3.0),
@@ -243,6 +230,21 @@ PAIRS = (
     ("forward", "mixed", 1.0),
     ("backward", "optimizer.passes", 1.0),
 )
+
+
+def fit_stacks(names: list[str], data: Data) -> Values:
+    """The constants of some stacks, each beside what stands in elector/data."""
+    shared = constants()
+    fitted: Values = {}
+    for stack in names:
+        values = {name: v for name, v in start().items() if name.startswith(f"{stack}.")}
+        values |= {name: float(getattr(shared, name)) for name in GLOBAL}
+        factor = START
+        while factor > STOP:
+            values = fit_stack(values, stack, data.steps[stack], factor)
+            factor = factor**0.5
+        fitted |= {name: v for name, v in values.items() if name not in GLOBAL}
+    return fitted
 
 
 def fit_stack(values: Values, stack: str, rows: Rows, factor: float) -> Values:
@@ -327,13 +329,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
-    parser.add_argument("--stack", default="", choices=["", *stacks()])
+    parser.add_argument("--only", nargs="+", default=[], metavar="STACK", choices=stacks())
     given = parser.parse_args()
-    measured = data(given.folder, given.leave)
-    if given.stack:
-        values = fit_alone(given.stack, measured.steps[given.stack])
-    else:
-        values = fit(start(), measured)
+    rows = data(given.folder, given.leave)
+    values = fit_stacks(given.only, rows) if given.only else fit(start(), rows)
     for name, value in values.items():
         print(f"{name:32} {value:.4g}")
     if given.write:

@@ -30,6 +30,8 @@ _DEPTH, _EVENTS = 50, 250_000
 
 #: Share of distinct combinations from which on all are kept apart.
 _FEW_TWICE = 0.75
+#: Whole numbers below so many times their number are counted instead of sorted.
+_DENSE = 8
 #: From so many values on `distinct` looks at a sample first.
 _MANY = 4096
 
@@ -46,6 +48,10 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     if values.size and (values == values[0]).all():
         return values[:1], np.zeros(1, dtype=np.intp), np.zeros(values.size, dtype=np.intp)
+    if values.dtype.kind == "i" and values.size:
+        most = int(values.max())
+        if most < _DENSE * values.size and values.min() >= 0:
+            return _counted(values, most)
     if values.size >= _MANY and (few := _few(values)) is not None:
         return few
     order = np.argsort(values, kind="stable")
@@ -55,6 +61,22 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inverse = np.empty(ordered.size, dtype=np.intp)
     inverse[order] = np.cumsum(new) - 1
     return ordered[new], order[new], inverse
+
+
+def _counted(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`distinct` of whole numbers from 0 to `most`, without sorting."""
+    there = np.zeros(most + 1, dtype=bool)
+    there[values] = True
+    different = np.flatnonzero(there)
+    inverse = (np.cumsum(there) - 1)[values]
+    return different.astype(values.dtype), _first(inverse, different.size), inverse
+
+
+def _first(inverse: np.ndarray, size: int) -> np.ndarray:
+    """First place of each of `size` values; inverse (D,) : which of them each is."""
+    first = np.empty(size, dtype=np.intp)
+    first[inverse[::-1]] = np.arange(inverse.size - 1, -1, -1)  # the last one written stays
+    return first
 
 
 def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -68,9 +90,7 @@ def _few(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
     inverse = np.minimum(np.searchsorted(different, values), different.size - 1)
     if (different[inverse] != values).any():
         return None
-    first = np.empty(different.size, dtype=np.intp)
-    first[inverse[::-1]] = np.arange(values.size - 1, -1, -1)  # the last one written stays
-    return different, first, inverse
+    return different, _first(inverse, different.size), inverse
 
 
 def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -190,6 +210,8 @@ class Field:
     accuracy : NEUTRAL where no value of it can change what a model scores; CHANGES otherwise, and
         where nobody has looked.
     applies : where the key has an effect (elector.evaluation.applies); "" for everywhere.
+    fixed : why a search may not choose among values of it; "" where it may. An optimiser takes
+        whatever costs nothing.
     """
 
     key: str
@@ -202,6 +224,7 @@ class Field:
     description: str
     accuracy: str = CHANGES
     applies: str = ""
+    fixed: str = ""
 
     def parse(self, value: object, *, file: object = None, field: str | None = None) -> Scalar:
         """`value` checked and in SI (a technology node in nm); None gives the default.
@@ -309,6 +332,7 @@ def _field(row: dict[str, str]) -> Field:
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
         applies=row.get("applies", ""),
+        fixed=row.get("searched", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field

@@ -234,21 +234,28 @@ def chain(
     if weight is not None and weight.size:
         _lower(weight, stream.alone[place], followed, led.unpacked)
 
-    def behind(values: Array, some: Array) -> Array:
+    def behind(values: Array, some: Array, at: Array | None = None) -> Array:
         """(n, P) seconds of some of the leaders, of what is unpacked for them, and of the streamed
-        rows behind them."""
+        rows behind them.
+
+        at : (P,) columns of the values; None: all.
+        """
+
+        def of(whole: Array) -> Array:
+            return whole if at is None else whole[at]
+
         seconds = values[place[some]]
         for i, row in enumerate(some.tolist()):
             spare = seconds[i]  # of the unit that unpacks, and runs what is streamed
             if row in led.unpacked:
-                own = stream.alone[place[led.unpacked[row]]]
+                own = of(stream.alone[place[led.unpacked[row]]])
                 spare = np.maximum(seconds[i] - own, 0.0)
                 seconds[i] = np.maximum(seconds[i], own)
             if row in followed:
-                own, _, fuse = followed[row]
+                own, fuse = of(followed[row][0]), of(followed[row][2])
                 seconds[i] += own - np.minimum(spare, own) * fuse
             elif row in alone:
-                seconds[i] = np.where(alone[row], seconds[i], 0.0)
+                seconds[i] = np.where(of(alone[row]), seconds[i], 0.0)
         return seconds
 
     whole = behind(stream.alone, leaders)
@@ -259,7 +266,8 @@ def chain(
         at = [stands[row] for row in fetched.tolist()]
         whole[at] = np.maximum(least, whole[at] - spare)
     if stream.turned is not None:
-        whole = np.minimum(whole, behind(stream.turned, leaders))
+        some = stream.turned.designs
+        whole[:, some] = np.minimum(whole[:, some], behind(stream.turned.seconds, leaders, some))
     return whole
 
 

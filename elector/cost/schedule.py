@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.base.table import distinct
 from elector.cost.chain import Scheduled
 from elector.cost.stage import Passed, Stage, most_of
 from elector.machines.contract import Activity, sum_rows
@@ -149,7 +150,8 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     """(D,) seconds with the batch in the number of streams that takes the least, and the number.
 
     Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
-    not depend on what a sequence is, so that a shorter one may be split like a longer one. A design
+    not depend on what a sequence is, so that a shorter one may be split like a longer one. The
+    number that is bounded lowest comes first; then those that may still take less. A design
     takes only what it would try alone: another formula for the same seconds may differ in the last
     bit, and what stands beside it must not decide which one it gets.
     """
@@ -160,23 +162,29 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     if several.size < streams.size:
         together = together.some(several, stage.columns(several))
         stage, streams = stage.some(several), streams[several]
-    apart = stage.passed(streams)
     least, taken = best[several], chosen[several]
-
-    def take(places: Array, seconds: Array, n: Array) -> None:
-        better = seconds < least[places]
-        least[places] = np.where(better, seconds, least[places])
-        taken[places] = np.where(better, n, taken[places])
-
-    take(np.arange(streams.size), stage.seconds(together, apart, streams), streams)
-    number = 2.0 ** np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
-    while (number > 1.0).any():
-        n = np.maximum(number, 1.0)
-        may = np.flatnonzero((number > 1.0) & (stage.least(together, apart, n) < least))
+    seconds, apart = stage.tried(together, streams, least)
+    taken = np.where(seconds < least, streams, taken)
+    least = np.minimum(least, seconds)
+    number = _numbers(streams)
+    bound = np.full(number.shape, np.inf)
+    for own, n in zip(bound, number, strict=True):
+        own[:] = np.where(n > 1.0, stage.least(together, apart, n), np.inf)
+    lowest = np.arange(len(number))[:, None] == (bound.argmin(axis=0) if len(number) else 0)
+    for first in (lowest, ~lowest):
+        which, may = np.nonzero(first & (bound < least))
         if may.size:
-            few, n = stage.some(may), n[may]
-            one = together.some(may, stage.columns(may))
-            take(may, few.seconds(one, few.passed(n), n), n)
-        number = number / 2.0
+            n, one = number[which, may], together.some(may, stage.columns(may))
+            seconds, _ = stage.some(may).tried(one, n, least[may])
+            order = np.lexsort((seconds, may))
+            order = order[distinct(may[order])[1]]  # of each design its best
+            order = order[seconds[order] < least[may[order]]]
+            least[may[order]], taken[may[order]] = seconds[order], n[order]
     best[several], chosen[several] = least, taken
     return best, chosen
+
+
+def _numbers(streams: Array) -> Array:
+    """(N, D) powers of two below (D,) numbers of streams, the largest first; 1: none is left."""
+    most = np.floor(np.log2(np.maximum(streams - 1.0, 1.0)))
+    return np.maximum(2.0 ** (most - np.arange(most.max())[:, None]), 1.0)

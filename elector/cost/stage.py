@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elector.base.table import columns
 from elector.cost.chain import Scheduled, chain, led
 from elector.machines.contract import Activity, Stream, one_of, sum_rows
 from elector.operations.rows import Operations
@@ -73,7 +75,8 @@ class Stage:
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
         ops, activity, pair = designs.ops, designs.activity, designs.first
         attention, inside = ops.once(("chained", chained.tobytes()), lambda: _placed(ops, chained))
-        self.designs, self.chained, self.inside = designs, chained, inside[:, None]
+        self.designs, self.chained = designs, chained
+        self.inside = np.flatnonzero(inside), np.flatnonzero(~inside)
         self.attention = chained[attention]
         self.rest, self.once = chained[~attention & inside], chained[~attention & ~inside]
         self.led = [
@@ -144,7 +147,28 @@ class Stage:
 
     def seconds(self, together: Passed, apart: Passed, n: Array) -> Array:
         """(D,) seconds in n streams: what takes longest decides; see `bounds`."""
-        return most_of([busy + waits for busy, waits in self.bounds(together, apart, n).values()])
+        return _longest(self.bounds(together, apart, n))
+
+    def tried(self, together: Passed, n: Array, best: Array) -> tuple[Array, Passed]:
+        """(D,) seconds in n streams where they are less than `best` (D,), elsewhere no less than
+        it; and the rows.
+
+        Heads are looked at one by one where that may help: where a stream that passes attention
+        in no time took less than the best, and less than one that passes all together.
+        """
+        apart, heads = self._streamed(n)
+        rows = self._of_rows(together, apart, n)
+        seconds = _longest(self._bounds(together, apart, n, rows))
+        if heads is None or apart.attention is None:
+            return seconds, apart
+        attention = np.zeros(n.size)
+        apart = replace(apart, attention=attention)
+        least = _longest(self._bounds(together, apart, n, rows))
+        may = np.flatnonzero((least < best) & (least < seconds))
+        if not may.size:
+            return least, apart
+        attention[may] = heads(may)
+        return _longest(self._bounds(together, apart, n, rows)), apart
 
     def bounds(self, together: Passed, apart: Passed, n: Array) -> dict[str, tuple[Array, Array]]:
         """What n streams wait for -> (D,) seconds it works, and seconds it idles at least.
@@ -156,19 +180,32 @@ class Stage:
         together, apart : the rows in one stream, and in n. A row of one of n streams takes no less
         than its share of the one.
         """
-        once, inside = self._pass_of(together, apart, n)
-        waits = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
+        return self._bounds(together, apart, n, self._of_rows(together, apart, n))
+
+    def _of_rows(self, together: Passed, apart: Passed, n: Array) -> _OfRows:
+        """What the rows of one of n streams come to, attention apart."""
+        works = {}
         for name, load in self.loads.items():
             here, there = self._shares(name, n)
             if name in apart.busy:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
+            works[name] = load, here, there
+        return _OfRows(*self._rows_of(together, apart, n), works, self._in_turn(apart, n))
+
+    def _bounds(
+        self, together: Passed, apart: Passed, n: Array, rows: _OfRows
+    ) -> dict[str, tuple[Array, Array]]:
+        """`bounds` of what the rows come to."""
+        once, inside = rows.once, rows.inside + self._attention_of(together, apart, n)
+        waits = {PASS: (once + inside, self.single * (1.0 - 1.0 / n) + self.after)}
+        for name, (load, here, there) in rows.works.items():
             elsewhere = once - there, inside - here
             if name in apart.held:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
-        more = self._more(apart, n) if self.holds else np.zeros(1)
+        more = rows.turns
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
@@ -211,12 +248,20 @@ class Stage:
 
     def _pass_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
         """(D,) seconds of one of n streams outside and inside the layers."""
+        once, inside = self._rows_of(together, apart, n)
+        return once, inside + self._attention_of(together, apart, n)
+
+    def _rows_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+        """`_pass_of` without attention."""
         each = self.designs.spread(n)
         once = self.designs.sum(np.maximum(together.once / each, apart.once))
-        inside = self.designs.sum(np.maximum(together.chain / each, apart.chain))
+        return once, self.designs.sum(np.maximum(together.chain / each, apart.chain))
+
+    def _attention_of(self, together: Passed, apart: Passed, n: Array) -> Array | float:
+        """(D,) seconds of attention of one of n streams."""
         if together.attention is None or apart.attention is None:
-            return once, inside
-        return once, inside + np.maximum(together.attention / n, apart.attention)
+            return 0.0
+        return np.maximum(together.attention / n, apart.attention)
 
     def _elsewhere(
         self, name: str, together: Passed, apart: Passed, n: Array
@@ -235,11 +280,11 @@ class Stage:
             within = np.maximum(within, (inside - here) / share)
         return outside, within
 
-    def _more(self, apart: Passed, n: Array) -> Array:
+    def _in_turn(self, apart: Passed, n: Array) -> Array:
         """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
         the unit that does so most."""
-        designs, turns = self.designs, self.designs.turns(self.chained)
-        most = np.zeros(self.rounds.size)
+        designs, most = self.designs, np.zeros(self.rounds.size)
+        turns = designs.turns(self.chained) if self.holds else None
         for name, own in apart.busy.items():
             if turns is not None and not designs.summed(name):
                 longer = designs.spread(n) * own - designs.each(name, self.chained)
@@ -262,8 +307,8 @@ class Stage:
 
     def _split(self, rows: Array) -> tuple[Array, Array]:
         """(D,) sums of (R, P) chained rows inside the layers, and outside."""
-        inside, outside = np.where(self.inside, rows, 0.0), np.where(self.inside, 0.0, rows)
-        return self.designs.sum(inside), self.designs.sum(outside)
+        inside, outside = self.inside
+        return self.designs.sum(rows[inside]), self.designs.sum(rows[outside])
 
     # ---- what streams pass ----
 
@@ -274,37 +319,59 @@ class Stage:
         """
         one = one_of(self.designs.activity)
         every = np.arange(len(self.designs.ops.rows))
-        whole = self._passed(one, every, np.ones(self.rounds.size), weight)
+        whole, heads = self._passed(one, every, np.ones(self.rounds.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}
-        return replace(whole, busy={}, held=held)
+        attention = whole.attention if heads is None else heads(None)
+        return replace(whole, attention=attention, busy={}, held=held)
 
     def passed(self, n: Array) -> Passed:
         """The chained rows in n (D,) streams."""
+        passed, heads = self._streamed(n)
+        return passed if heads is None else replace(passed, attention=heads(None))
+
+    def _streamed(self, n: Array) -> tuple[Passed, _Heads | None]:
+        """The chained rows in n (D,) streams with all heads together, and what asks how long
+        attention of some designs takes if heads may be apart; None: they never are."""
         place = _places(self.chained, len(self.designs.ops.rows))
         stream = self.designs.streams.of(self.designs.spread(n), self.chained)
         return self._passed(stream, place, n, None)
 
-    def _passed(self, stream: Stream, place: Array, n: Array, weight: Array | None) -> Passed:
-        """Rows one after another, heads beside each other.
+    def _passed(
+        self, stream: Stream, place: Array, n: Array, weight: Array | None
+    ) -> tuple[Passed, _Heads | None]:
+        """Rows one after another, and heads beside each other, as in `_streamed`.
 
         The output projection waits for all heads, so that every layer has its own fill.
         """
         body, once, core = (chain(self.designs, led, stream, place, weight) for led in self.led)
-        attention = None
-        if self.attention.size:
-            attention = self._heads(stream, place, n, self.designs.sum(core))
-        return Passed(n, once, body, attention, stream.busy, stream.held)
+        passed = Passed(n, once, body, None, stream.busy, stream.held)
+        if not self.attention.size:
+            return passed, None
+        attention = self.designs.sum(core)
+        passed = replace(passed, attention=attention)
+        if not (self.designs.ops.heads[self.designs.first] > 1.0).any():
+            return passed, None
 
-    def _heads(self, stream: Stream, place: Array, n: Array, core: Array) -> Array:
-        """(D,) seconds of attention in one stream: its heads together, or each on its own."""
+        def heads(some: Array | None) -> Array:
+            alone = stream.alone[place[self.attention]]
+            if some is None or some.size == n.size:
+                return self._heads(alone, n, attention)
+            few = self.some(some)
+            return few._heads(columns(alone, self.columns(some)), n[some], attention[some])
+
+        return passed, heads
+
+    def _heads(self, alone: Array, n: Array, core: Array) -> Array:
+        """(D,) seconds of attention in one stream: its heads together, or each on its own.
+
+        alone : (N, P) seconds of its rows. core : (D,) seconds of all heads together.
+        """
         designs, rows, ops = self.designs, self.attention, self.designs.ops
         heads = ops.heads[designs.first]
-        if not (heads > 1.0).any():
-            return core
         own = designs.streams.of(designs.spread(heads * n), rows)
         side, apart = np.zeros(1), designs.beside(rows)
         if apart is not None:  # heads that stand side by side are streams already
-            side = designs.sum(np.where(apart, stream.alone[place[rows]], 0.0))
+            side = designs.sum(np.where(apart, alone, 0.0))
             alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
             own = replace(own, alone=alone, ahead=ahead)
         passes = designs.sum(chain(designs, self.led[2], own, _places(rows, len(ops.rows))))
@@ -325,6 +392,30 @@ class Stage:
             return self.attended[name] / n
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n
+
+
+#: Asks for the (d,) seconds of attention of some designs (d,), or of all.
+_Heads = Callable[[Array | None], Array]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _OfRows:
+    """What rows come to in one of n streams, attention apart, all (D,).
+
+    once, inside : seconds outside and inside the layers. works : resource -> its seconds for all
+    rows, and for one stream inside the layers and outside. turns : for which rows that take turns
+    compute longer than in one stream.
+    """
+
+    once: Array
+    inside: Array
+    works: dict[str, tuple[Array, Array, Array]]
+    turns: Array
+
+
+def _longest(bounds: dict[str, tuple[Array, Array]]) -> Array:
+    """(D,) seconds of what takes longest."""
+    return most_of([busy + waits for busy, waits in bounds.values()])
 
 
 def _placed(ops: Operations, chained: Array) -> tuple[Array, Array]:

@@ -8,11 +8,13 @@ the tile costs more traffic than the overlap saves, an operation takes turns all
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.machines.contract import Stream
+from elector.base.table import columns
+from elector.machines.contract import Stream, Turned
 
 Array = np.ndarray
 
@@ -21,65 +23,132 @@ Array = np.ndarray
 class Loads:
     """Seconds of main memory of R rows over all runs, (R, D) unless said otherwise.
 
-    half, whole : with tiles in half of the memory, and in all of it. half_weights, whole_weights :
-    those that bring each parameter once. fill : until the first tile is there. double : (D,)
-    bool, whether loads may go on beside computing. designs : (D,) which of the columns are the
-    designs'; None: all of them.
+    half, whole : with tiles in half of the memory, and in all of it. weights : those of both that
+    bring each parameter once. fill : until the first tile is there. double : (D,) bool, whether
+    loads may go on beside computing.
     """
 
     half: Array
     whole: Array
-    half_weights: Array
-    whole_weights: Array
+    weights: Array
     fill: Array
     double: Array
-    designs: Array | None = None
 
-    def at(self, rows: Array) -> Loads:
-        """Those of some rows."""
-        places: Array | None = None
-        if self.designs is not None:
-            places = (rows * self.half.shape[1])[:, None] + self.designs
-
-        def of(values: Array) -> Array:
-            return values[rows] if places is None else values.take(places, mode="clip")
-
-        return Loads(
-            of(self.half),
-            of(self.whole),
-            of(self.half_weights),
-            of(self.whole_weights),
-            of(self.fill),
-            self.double,
-        )
-
-    @property
+    @functools.cached_property
     def other(self) -> Array:
         """(R, D) seconds with tiles in half of the memory of all but the parameters."""
-        return self.half - self.half_weights
+        return self.half - self.weights
 
-    def some(self, some: Array) -> Loads:
-        """Those of some of the designs, of which rows are asked for by `at`."""
-        designs = some if self.designs is None else self.designs[some]
-        return replace(self, double=self.double[some], designs=designs)
+    @functools.cached_property
+    def sooner(self) -> tuple[Array, Array]:
+        """Rows and designs, (N,) each, of loads that are shorter with tiles in all of the memory:
+        few, and no other gains by turns."""
+        row, design = np.divmod(np.flatnonzero(self.whole < self.half), self.double.size)
+        return row, design
+
+    @functools.cached_property
+    def _in_rows(self) -> dict[bytes, tuple[Array, Array, Array]]:
+        return {}
+
+    def sooner_in(self, rows: Array) -> tuple[Array, Array, Array]:
+        """Those of `sooner` in some rows: place among these, design, place in the flat tables."""
+        key = rows.tobytes()
+        if key not in self._in_rows:
+            row, design = self.sooner
+            stands = _places(rows, row, self.half.shape[0])
+            here = np.flatnonzero(stands >= 0)
+            places = row[here] * self.double.size + design[here]
+            self._in_rows[key] = stands[here], design[here], places
+        return self._in_rows[key]
 
     def turns(self, compute: Array) -> Array:
         """(R, D) bool, rows in which loads and computing (R, D) [s] take turns."""
-        pays = self.pays(compute)
-        return pays if self.double.all() else ~self.double | pays
+        turns = np.zeros(compute.shape, dtype=bool)
+        turns[self.pays(compute)] = True
+        return turns if self.double.all() else turns | ~self.double
 
-    def pays(self, compute: Array) -> Array:
-        """(R, D) bool, rows that are sooner done in turn than side by side with half the tile."""
-        return compute + self.whole < self.half
+    def pays(self, compute: Array) -> tuple[Array, Array]:
+        """Rows and designs, (N,) each, sooner done in turn than side by side with half the tile.
+
+        compute : (R, D) seconds.
+        """
+        at = self.sooner
+        pays = compute[at] + self.whole[at] < self.half[at]
+        return at[0][pays], at[1][pays]
+
+    def memory(self, turns: Array) -> Array:
+        """(R, D) seconds that main memory is busy; turns (R, D) : bool."""
+        return np.where(turns, self.whole, self.half) if turns.any() else self.half
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LoadsOf:
+    """The loads of R rows and D designs among all; rows, designs : their places; None: all."""
+
+    loads: Loads
+    rows: Array | None = None
+    designs: Array | None = None
+
+    def at(self, rows: Array) -> LoadsOf:
+        """Those of some of all rows."""
+        return replace(self, rows=rows)
+
+    def some(self, some: Array) -> LoadsOf:
+        """Those of some of the designs."""
+        return replace(self, designs=some if self.designs is None else self.designs[some])
 
     @property
-    def plain(self) -> Array:
-        """(D,) 0 where tiles take half of the memory, 1 where all of it, if no row chooses."""
-        return np.where(self.double, 0, 1)
+    def double(self) -> Array:
+        """(D,) bool, as in `Loads`."""
+        return self.loads.double if self.designs is None else self.loads.double[self.designs]
+
+    @property
+    def places(self) -> Array | slice:
+        """Places in the flat tables, (R, D); rows where no design is left out."""
+        rows = np.arange(self.loads.half.shape[0]) if self.rows is None else self.rows
+        if self.designs is not None:
+            return np.asarray((rows * self.loads.double.size)[:, None] + self.designs)
+        return slice(None) if self.rows is None else rows
+
+    def taken(self, table: Array, places: Array | slice) -> Array:
+        """(R, D) values of a table at `places`."""
+        if self.designs is None or isinstance(places, slice):
+            return table[places]
+        return table.take(places, mode="clip")
+
+    def pays(self, compute: Array) -> Array:
+        """(N,) designs in which a row is sooner done in turn, as often as there are such rows."""
+        rows = np.arange(self.loads.half.shape[0]) if self.rows is None else self.rows
+        row, design, places = self.loads.sooner_in(rows)
+        if self.designs is not None:
+            here, design = _every(self.designs, design, self.loads.double.size)
+            row, places = row[here], places[here]
+        half, whole = (x.take(places, mode="clip") for x in (self.loads.half, self.loads.whole))
+        own = compute.take(row * compute.shape[1] + design, mode="clip")
+        return np.asarray(design[own + whole < half])
+
+
+def _places(some: Array | None, places: Array, size: int) -> Array:
+    """(N,) where each of the places (N,), of `size`, stands among some of them; -1: nowhere."""
+    if some is None:
+        return places
+    stands = np.full(size, -1, dtype=np.intp)
+    stands[some] = np.arange(some.size)
+    return stands[places]
+
+
+def _every(some: Array, places: Array, size: int) -> tuple[Array, Array]:
+    """Which of the places (N,), of `size`, stand among some of them, which may repeat, and where:
+    each as often as it does."""
+    times = np.bincount(some, minlength=size)
+    order, start, each = np.argsort(some, kind="stable"), np.cumsum(times) - times, times[places]
+    here = np.repeat(np.arange(places.size), each)
+    nth = np.arange(here.size) - np.repeat(np.cumsum(each) - each, each)
+    return here, order[start[places[here]] + nth]
 
 
 def stream(
-    compute: Array, loads: Loads, n: Array | None = None, busy: dict[str, Array] | None = None
+    compute: Array, of: LoadsOf, n: Array | None = None, busy: dict[str, Array] | None = None
 ) -> Stream:
     """What rows take in one of n (D,) streams that compute for (R, D) seconds; None: in one.
 
@@ -88,27 +157,41 @@ def stream(
 
     busy : resource -> (R, D) seconds beside computing and loads.
     """
-    rest, first = loads.other, loads.half
+    loads, places = of.loads, of.places
+    rest, fill = of.taken(loads.other, places), of.taken(loads.fill, places)
+    if n is None:
+        first = of.taken(loads.half, places)
+    else:
+        rest = rest / n
+        first = rest + of.taken(loads.weights, places)
+    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest)
+    alone += fill
+    ahead += fill
+    turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
+    if turned is not None and late.size:
+        own = turned.seconds[:, np.searchsorted(turned.designs, late)]
+        alone[:, late], ahead[:, late] = own, own
+    return Stream(alone, ahead, turned, busy or {})
+
+
+def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
+    """Designs of which a row gains by turns, or must take them.
+
+    A design of which no row gains by it has none, whatever stands beside it: another way to the
+    same seconds differs in the last bit.
+    """
+    gains = ~of.double
+    gains[of.pays(compute)] = True
+    designs = np.flatnonzero(gains)
+    if not designs.size:
+        return None
+    few = of.some(designs)
+    places = few.places
+    whole = few.taken(of.loads.whole, places)
     if n is not None:
-        rest /= n
-        first = rest + loads.half_weights
-    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest, out=rest)
-    alone += loads.fill
-    ahead += loads.fill
-    double = bool(loads.double.all())
-    pays = loads.pays(compute)
-    if double and not pays.any():
-        return Stream(alone, ahead, None, busy or {})
-    whole = loads.whole
-    if n is not None:
-        whole = (whole - loads.whole_weights) / n + loads.whole_weights
-    turned = compute + whole
-    if not double:
-        alone, ahead = (np.where(loads.double, x, turned) for x in (alone, ahead))
-    # A design of which no row gains by it has none, whatever stands beside it: another way to the
-    # same seconds differs in the last bit.
-    gains = pays.any(axis=0) | ~loads.double
-    return Stream(alone, ahead, np.where(gains, turned, np.inf), busy or {})
+        weights = few.taken(of.loads.weights, places)
+        whole = (whole - weights) / n[designs] + weights
+    return Turned(designs, columns(compute, designs) + whole)
 
 
 def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:
@@ -121,9 +204,14 @@ def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Arr
     memory. That is no less than the least of any mixture of both (linear programming duality), of
     which memory alone and half of each are taken.
     """
-    designs = turns.any(axis=0)
-    if not designs.any():
+    designs = np.flatnonzero(turns.any(axis=0))
+    if not designs.size:
         return ()
-    in_turn = np.where(loads.whole > 0.0, compute + loads.whole, units)
-    mixtures = (loads.half, 0.5 * (units + loads.half))
-    return tuple(np.where(designs, np.where(turns, in_turn, x), 0.0) for x in mixtures)
+    half, whole, units, compute, turns = (
+        columns(x, designs) for x in (loads.half, loads.whole, units, compute, turns)
+    )
+    in_turn = np.where(whole > 0.0, compute + whole, units)
+    bounds = np.zeros((2, *loads.half.shape))
+    for bound, mixture in zip(bounds, (half, 0.5 * (units + half)), strict=True):
+        bound[:, designs] = np.where(turns, in_turn, mixture)
+    return tuple(bounds)

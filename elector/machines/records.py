@@ -15,6 +15,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from elector.base.segments import Fold
+from elector.base.table import distinct
 from elector.machines.counts import Count, largest, sum_rows, total
 
 Array = np.ndarray
@@ -123,21 +124,38 @@ class Fill:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Turned:
+    """Rows of some designs with loads and computing in turn.
+
+    designs : (d,) their places, in order. seconds : (R, d).
+    """
+
+    designs: Array
+    seconds: Array
+
+    def least(self, seconds: Array) -> Array:
+        """(R, D) of which these are taken where they are less; seconds (R, D)."""
+        least = np.array(seconds)
+        least[:, self.designs] = np.minimum(least[:, self.designs], self.seconds)
+        return least
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Stream:
     """What one of n independent streams takes, where the batch is split into them.
 
     (R, D) seconds over all runs of some rows. alone : a row when nothing else runs beside it.
-    ahead : the same with its parameters there when it starts. turned : with loads and computing
-    in turn; None: never less than `alone`. busy : resource -> seconds for which it is taken, of
-    those that n streams do not share evenly. held : resource -> seconds for which a stream has a
-    part of it, of those that have room for several streams at once. room, share : seconds that
-    the action of a `Budget` may take in a row without making it longer, and the share of the
-    row's joules that falls into this stream; where there is a budget.
+    ahead : the same with its parameters there when it starts. turned : designs that may take less
+    with loads and computing in turn; None: none does. busy : resource -> seconds for which it is
+    taken, of those that n streams do not share evenly. held : resource -> seconds for which a
+    stream has a part of it, of those that have room for several streams at once. room, share :
+    seconds that the action of a `Budget` may take in a row without making it longer, and the
+    share of the row's joules that falls into this stream; where there is a budget.
     """
 
     alone: Array
     ahead: Array
-    turned: Array | None
+    turned: Turned | None
     busy: dict[str, Array]
     held: dict[str, Array] = field(default_factory=dict)
     room: Array | None = None
@@ -155,7 +173,7 @@ class Streams(ABC):
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs.
 
-        columns : (d,) their places.
+        columns : (d,) their places, which may repeat.
         """
 
 
@@ -369,18 +387,28 @@ def summed(each: Sequence[Stream]) -> Stream:
 
     No budget is left: every unit has kept its own.
     """
-    # Units whose rows gain nothing by turns keep their seconds.
-    turned = [
-        x.alone if x.turned is None else np.where(np.isinf(x.turned), x.alone, x.turned)
-        for x in each
-    ]
     return Stream(
         total([x.alone for x in each]),
         total([x.ahead for x in each]),
-        total(turned) if any(x.turned is not None for x in each) else None,
+        _turned(each),
         {name: seconds for x in each for name, seconds in x.busy.items()},
         {name: seconds for x in each for name, seconds in x.held.items()},
     )
+
+
+def _turned(each: Sequence[Stream]) -> Turned | None:
+    """Of units as one: designs that gain by turns on any of them."""
+    gain = [x.turned.designs for x in each if x.turned is not None]
+    if not gain:
+        return None
+    designs, _, place = distinct(np.concatenate(gain))
+    parts, start = [x.alone[:, designs] for x in each], 0
+    for x, part in zip(each, parts, strict=True):
+        if x.turned is not None:  # units whose rows gain nothing by turns keep their seconds
+            own = place[start : start + x.turned.designs.size]
+            start += own.size
+            part[:, own] = x.turned.seconds
+    return Turned(designs, total(parts))
 
 
 def _where(given: Sequence[tuple[Unit[Reported], Array | None]]) -> Array | None:

@@ -66,8 +66,12 @@ class TilingPlan:
     read, written : bytes from and to main memory. weights : those of `read` that are parameters;
     distinct : the same, each parameter once.
     fill : bytes that must arrive before the operation can start.
-    tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else.
+    tile_m, tile_k, tile_n : the tile chosen, of the products asked for; 0 for all else. Empty where
+    none is asked for.
     needed : (Q,) bytes of on-chip memory the smallest tile takes; 0 with memories of their own.
+
+    Where memories are looked at both ways, read, written, weights and tiles have 2 Q columns: those
+    with tiles in half of the memories, and behind them those with tiles in all of them.
     """
 
     read: Array
@@ -98,19 +102,22 @@ class Memories:
     """Q on-chip memories, and how they are used.
 
     capacity : (Q,) bytes. double_buffer : (Q,) bool, one copy of a tile is filled while the other
-    is used. fuse : (Q,) bool, streamed rows touch no memory but for outputs that are kept.
+    is used; None: looked at both ways. fuse : (Q,) bool, streamed rows touch no memory but for
+    outputs that are kept.
     split : memories of their own for weights and masks; None: one memory, no compression.
     """
 
     capacity: Array
-    double_buffer: Array
+    double_buffer: Array | None
     fuse: Array
     split: SplitMemories | None = None
 
     @functools.cached_property
-    def share(self) -> Setting:
-        """Share of a memory that one copy of a tile may take."""
-        return setting(TILE_SHARE / np.where(self.double_buffer, 2.0, 1.0))
+    def shares(self) -> tuple[Setting, ...]:
+        """Share of a memory that one copy of a tile may take, for each way to look at it."""
+        if self.double_buffer is None:
+            return TILE_SHARE / 2.0, TILE_SHARE
+        return (setting(TILE_SHARE / np.where(self.double_buffer, 2.0, 1.0)),)
 
 
 def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> TilingPlan:
@@ -119,8 +126,11 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
     products = ops.where(matmul=True)
     apart = np.array([split is not None and ops.rows[r].b in PARAMETERS for r in products], bool)
     vectors = np.setdiff1d(np.arange(len(ops.rows)), products)
-    shape = (len(ops.rows), index.size)
-    traffic = TilingPlan(*[np.zeros(s) for s in [shape] * 8 + [index.shape]])
+    one = len(ops.rows), index.size
+    ways = len(ops.rows), index.size * len(memories.shares)
+    sides = [ways if tiles.size else (0, 0)] * 3
+    traffic = TilingPlan(*map(np.zeros, [ways, ways, ways, one, one, *sides, index.shape]))
+    told = _BY_ROW if tiles.size else _BY_ROW[:-3]
     for rows, own in ((vectors, False), (products[~apart], False), (products[apart], True)):
         part = _RowsAlike(ops, index, memories, rows, own, tiles)
         first = part.first
@@ -131,7 +141,7 @@ def plan(ops: Operations, index: Array, memories: Memories, tiles: Array) -> Til
             else:
                 _products(part, traffic, gathered(few, place), x)
         for r in np.flatnonzero(first != np.arange(rows.size)):
-            for name in _BY_ROW:
+            for name in told:
                 table = getattr(traffic, name)
                 table[rows[r]] = table[rows[first[r]]]
     return traffic
@@ -212,6 +222,11 @@ class _RowsAlike:
         self.kept[CLASSES.index("cache")] = ops.memory["cache"]
         self.kept[CLASSES.index("none")] = -np.inf
 
+    def place(self, row: Array, x: Array, way: int) -> Array:
+        """(N,) places of cells in a flat table of a plan; way : to look at a memory."""
+        size = self.index.size
+        return row * (len(self.memories.shares) * size) + (way * size + x)
+
     @property
     def first(self) -> Array:
         """(P,) place of the first row that has the same numbers in every pair."""
@@ -272,14 +287,15 @@ def _vectors(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
     """Vector work. Streamed rows take their input from their producer, and write what is kept."""
     row, pair = gathered(p.rows, place), gathered(p.index, x)
     size = gathered(p.memories.capacity, x)
-    g, f = row * p.pairs + pair, row * p.index.size + x
+    g = row * p.pairs + pair
     a, b, out = (p.moved(name, place, pair, g, size, 1.0) for name in OPERANDS)
     apart = ~(gathered(p.streamed, place) & gathered(p.memories.fuse, x))
     stays = gathered(p.stays, place)
     if p.left is not None:
         stays = stays & ~gathered(p.left, g)
-    plan.read.reshape(-1)[f] = a * apart + b
-    plan.written.reshape(-1)[f] = out * (apart | stays)
+    moved = {"read": a * apart + b, "written": out * (apart | stays)}
+    for way in range(len(p.memories.shares)):
+        _put(plan, p.place(row, x, way), moved)
 
 
 def _products(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
@@ -290,29 +306,36 @@ def _products(p: _RowsAlike, plan: TilingPlan, place: Array, x: Array) -> None:
     room, stored = _rooms(p, place, x, width)
     a, b, out = (p.moved(name, place, pair, g, room[name], stored[name]) for name in OPERANDS)
     m, k, n, batch = (gathered(v, g) for v in (ops.m, ops.k, ops.n, ops.batch))
-    sums, share = ops.format.accumulator, at(memories.share, x)
-    own = room["b"] * share if p.apart and memories.split is not None else None
+    sums, own = ops.format.accumulator, p.apart and memories.split is not None
     each = width["a"] * stored["a"], width["b"] * stored["b"]
-    limit, writes = room["a"] * share, out > 0
-    best = tile_search(Sought(m, k, n, *each, sums, limit, a / batch, b / batch, writes, own))
+    writes, tiled, parameters = out > 0, at(p.tiled, place), at(p.parameters, place)
+    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * each[0]
+    _put(plan, f, {"fill": np.minimum(first, a), "distinct": b * parameters})
     # Streamed work behind a product writes what stays of its result.
     out = out * ~(gathered(p.rewritten, place) & gathered(memories.fuse, x))
-    read, fetched = a * best.a_passes, b * best.b_passes
-    read += fetched
-    if (best.sums > 1.0).any():
-        partial = sums * (best.sums - 1.0) * m * n * batch * writes
-        read, out = read + partial, out + partial
-    first = np.minimum(m, SLICE) * np.minimum(k, SLICE) * each[0]
-    parameters = at(p.parameters, place)
-    put = {"read": read, "written": out, "fill": np.minimum(first, a)}
-    put |= {"weights": fetched * parameters, "distinct": b * parameters}
-    tiled = at(p.tiled, place)
-    if np.any(tiled):
-        put |= {f"tile_{side}": getattr(best, side) * tiled for side in "mkn"}
-    for name, values in put.items():
-        getattr(plan, name).reshape(-1)[f] = values
+    best = None
+    for way, shares in enumerate(memories.shares):
+        share = at(shares, x)
+        limit, second = room["a"] * share, room["b"] * share if own else None
+        sought = Sought(m, k, n, *each, sums, limit, a / batch, b / batch, writes, second)
+        best = tile_search(sought) if best is None or np.any(tiled) else best.with_more(sought)
+        fetched, written = b * best.b_passes, out
+        read = a * best.a_passes + fetched
+        if (best.sums > 1.0).any():
+            partial = sums * (best.sums - 1.0) * m * n * batch * writes
+            read, written = read + partial, written + partial
+        put = {"read": read, "written": written, "weights": fetched * parameters}
+        if np.any(tiled):
+            put |= {f"tile_{side}": getattr(best, side) * tiled for side in "mkn"}
+        _put(plan, p.place(row, x, way), put)
     if memories.split is None:  # a machine of several memories has limits of its own
         np.maximum.at(plan.needed, x, smallest_tile(m, k, n, *each, sums))
+
+
+def _put(plan: TilingPlan, f: Array, values: dict[str, Array]) -> None:
+    """Puts values of some cells into tables of a plan; f : (N,) their places in these."""
+    for name, of_cells in values.items():
+        getattr(plan, name).reshape(-1)[f] = of_cells
 
 
 def _rooms(
@@ -368,6 +391,23 @@ class BestTiles:
     k: Array
     n: Array
 
+    def with_more(self, sought: Sought) -> BestTiles:
+        """The best of the same products with larger memories.
+
+        Sides of tiles are those of before where these move each operand once already.
+        """
+        more = np.flatnonzero(self.cost > sought.a + sought.b)
+        if not more.size:
+            return self
+        names = ("cost", "a_passes", "b_passes", "sums", "m", "k", "n")
+        best, fewer = (
+            {name: getattr(self, name).copy() for name in names},
+            tile_search(sought.taken(more)),
+        )
+        for name, values in best.items():
+            values[more] = getattr(fewer, name)
+        return BestTiles(**best)
+
 
 class Sought(NamedTuple):
     """N products whose tiles are looked for, all (N,).
@@ -390,6 +430,10 @@ class Sought(NamedTuple):
     out: Array
     own: Array | None = None
 
+    def taken(self, places: Array) -> Sought:
+        """Some of the products."""
+        return self._replace(**_taken(self, places))
+
 
 class _Wanted(NamedTuple):
     """What of `Sought` the search needs.
@@ -411,12 +455,13 @@ class _Wanted(NamedTuple):
 
     def taken(self, places: Array) -> _Wanted:
         """Some of the products."""
-        own: dict[str, Any] = {
-            name: gathered(values, places)
-            for name, values in self._asdict().items()
-            if isinstance(values, np.ndarray)
-        }
-        return self._replace(**own)
+        return self._replace(**_taken(self, places))
+
+
+def _taken(sought: Sought | _Wanted, places: Array) -> dict[str, Any]:
+    """The fields of some of the products, of those that differ between them."""
+    fields = sought._asdict().items()
+    return {name: gathered(x, places) for name, x in fields if isinstance(x, np.ndarray)}
 
 
 def tile_search(sought: Sought) -> BestTiles:

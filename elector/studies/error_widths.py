@@ -131,7 +131,7 @@ def candidates(kind: Kind) -> list[Kind]:
     narrowing = [
         (_or_any(kind[0], f), _or_any(kind[1], s), _or_any(kind[2], r)) for f, s, r in hide
     ]
-    shared = kind[0] in _architectures()  # chips of other families of one kind speak for it
+    shared = kind[0] == "*" or kind[0] in _architectures()  # chips of one kind speak for another
     return [key for key in narrowing if shared or key[0] != "*" or key == ANY]
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from builders import inside
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -496,3 +497,15 @@ def test_probabilities_inside_a_kernel_are_not_quantised_by_another() -> None:
             for precision in ("fp8", "bf16")
         ]
         assert first[0] < first[1]
+
+
+def test_products_alone_are_kernels_and_no_step_of_a_model(tmp_path: Path) -> None:
+    """A host prepares a step of a model; a table of products has none around it."""
+    table = tmp_path / "products.csv"
+    table.write_text("name,M,N,K\na,512,1024,2048\nb,4096,4096,4096\n")
+    for stack in ("eager", "vllm", "compiled"):
+        settings = {"workload.implementation": stack, "workload.residency": "none"}
+        chunk = inside(str(table), "a100-sxm-80gb", **settings)
+        assert chunk.activity.start[0] == 0
+        assert chunk.timing.seconds[0] < 1e-3
+    assert inside("bert-tiny", "a100-sxm-80gb").activity.start[0] > 0

@@ -450,7 +450,7 @@ def test_parts_of_a_hybrid_are_those_of_other_machines() -> None:
             assert not any(f"{unit}." in reason for unit in ("gpu", "tier", "array"))
             assert "instead of 0" not in reason
     reason = side_by_side("bert-tiny", ("l4-24gb", "hpt"))[1]["reasons"]["area_mm2"]
-    assert f"overhead {overhead:.0f} mm2 instead of" in reason
+    assert f"overhead {overhead:.4g} mm2 instead of" in reason
     reason = side_by_side("bert-tiny", ("tpu-v4i", "hpt"))[1]["reasons"]["area_mm2"]
     assert "die" in reason and "where the first has none" in reason
 

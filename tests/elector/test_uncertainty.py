@@ -8,7 +8,9 @@ import inspect
 import json
 import math
 import re
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from commands import run
 
 import elector
 from elector.base.errors import InputError
-from elector.base.table import Column
+from elector.base.table import DATA, Column
 from elector.studies.error_widths import (
     ANY,
     candidates,
@@ -27,10 +29,13 @@ from elector.studies.error_widths import (
     widths,
 )
 from elector.studies.simulation import columns_of
-from elector.studies.uncertainty import Sampling, sample
+from elector.studies.uncertainty import Sampling, interval, sample
+from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.studies.watt_limits import watt_limits
 from elector.technology import EVIDENCE, Technology
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPT = SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "error_widths.py")))
 RESULTS = ("latency_s", "energy_j", "power_w", "area_mm2", "throughput_sequences_per_s")
 ROWS: list[dict[str, object]] = [
     {"model": "bert-tiny", "accelerator": "systolic", "accelerator.rows": 32},
@@ -57,6 +62,48 @@ def test_groups_widen_until_there_are_cases() -> None:
         assert width.time > 1 and width.power > 1 and 0 < width.shared < 1
     assert regime_of("ampere / eager / language model decode") == "language"
     assert regime_of("volta / eager / training power") == "training"
+
+
+def test_few_cases_are_no_surer_than_more() -> None:
+    """Of fewer than nine none is of the rank that a tenth stays below nine times of ten."""
+    for key, width in widths().items():
+        wider = [widths()[k] for k in candidates(key) if k in widths()]
+        if width.cases < 9:
+            assert all(width.time >= w.time for w in wider if w.cases >= 9)
+    assert widths()["tpu", "*", "*"].cases < 9
+    assert widths()["tpu", "*", "*"].time >= widths()[ANY].time  # no other chip is of its kind
+    powers = [case for case in left_out() if case.metric in SCRIPT.POWERS]
+    if len(powers) < 9:
+        assert {width.power for width in widths().values()} == {widths()[ANY].power}
+
+
+def test_chips_of_one_kind_speak_for_any_of_it() -> None:
+    assert ("*", "*", "language") in candidates(("*", "sglang", "language"))
+    assert ("*", "*", "language") not in candidates(("tpu", "sglang", "language"))
+
+
+def test_cases_that_set_widths_are_half_of_each_document() -> None:
+    """The hash that draws rows for the table is not the one that halves them: a draw of the lowest
+    digests had 62 of 75 products of one family set widths, and 13 count."""
+    groups: dict[str, list[bool]] = {}
+    for case in left_out():
+        groups.setdefault(case.group, []).append(SCRIPT.sets_widths(case.case))
+    large = [halves for halves in groups.values() if len(halves) >= 20]
+    assert len(large) >= 5
+    for halves in large:
+        # within three standard deviations of a fair coin
+        assert abs(np.mean(halves) - 0.5) < 1.5 / math.sqrt(len(halves))
+    every = [of for halves in groups.values() for of in halves]
+    assert abs(np.mean(every) - 0.5) < 1.5 / math.sqrt(len(every))
+
+
+def left_out() -> list[ValidationCase]:
+    """Outcomes that no constant was fitted on."""
+    return [
+        case
+        for case in load_cases(DATA / "published.csv")
+        if case.kind == "outcome" and case.unseen
+    ]
 
 
 @pytest.mark.parametrize("regime", ["bert", "language", "training", "products"])
@@ -491,3 +538,14 @@ def test_groups_of_two_facts_speak_before_those_of_one() -> None:
     own = candidates(("ampere", "tensorrt", "bert"))
     hidden = [sum(part == "*" for part in key) for key in own]
     assert hidden == sorted(hidden) and len(own) == 8
+
+
+def test_ends_of_intervals_have_ten_digits() -> None:
+    """Last digits of exponentials follow a processor's vector instructions."""
+    draws = np.exp(np.random.default_rng(0).normal(size=(200, 3))) * np.array([1e-9, 1.0, 1e12])
+    low, high = interval(draws)
+    other_low, other_high = interval(draws * (1.0 + 1e-15))
+    assert (low == other_low).all() and (high == other_high).all()
+    assert all(float(f"{end:.9e}") == end for end in (*low, *high))
+    exact = np.full((200, 1), 1.0 / 3.0)
+    assert interval(exact) == (exact[0], exact[0])

@@ -22,7 +22,9 @@ from elector.technology.rows import VERIFIED
 #: Presets whose energy may rest on assumed or once-quoted rows so far, at most.
 BARS = {
     **dict.fromkeys(("tpu-v1", "tpu-v2", "tpu-v3", "tpu-v4i", "systolic", "gpu"), 0.2),
-    **dict.fromkeys(("isaac", "puma", "hpt"), 0.5),
+    **dict.fromkeys(("v100-sxm-16gb", "t4-16gb", "a100-sxm-80gb", "h100-sxm-80gb"), 0.2),
+    **dict.fromkeys(("h200-sxm-141gb", "b200-sxm-192gb", "acceltran-edge"), 0.2),
+    **dict.fromkeys(("isaac", "puma", "reram", "reram+systolic", "hpt"), 0.5),
 }
 PRESETS = ("tpu-v4i", "a100-sxm-80gb", "isaac", "acceltran-edge", "reram+systolic")
 
@@ -81,7 +83,9 @@ def test_every_row_has_a_spread_around_its_value() -> None:
 
 def test_how_a_figure_was_had() -> None:
     known = {row.id: row for row in Technology.load().rows}
-    assert read_as(known["vector.special:area_factor"]) == "assumed"
+    assert read_as(known["vector.special:energy_factor"]) == "assumed"
+    assert read_as(known["vector.special:area_factor"]) == "read"
+    assert read_as(known["gpu.fp16:energy@12"]) == "agreed"
     assert read_as(known["dram.hbm2:energy"]) == "agreed"
     assert read_as(known["dram.hbm2:standby"]) == "quoted"
     assert read_as(known["sram:bitcell_area@7"]) == "read"
@@ -103,7 +107,7 @@ def test_what_agrees_says_with_what() -> None:
     assert claims > 15
 
 
-@pytest.mark.parametrize("preset", [*BARS, "t4-16gb", "hpt", "reram+systolic"])
+@pytest.mark.parametrize("preset", BARS)
 def test_assumed_rows_that_matter_say_where_they_were_looked_for(preset: str) -> None:
     for id, row in rows_of(preset).items():
         weak = row["read"] in ("assumed", "quoted")

@@ -28,6 +28,7 @@ from elector.evaluation.applies import (
 from elector.evaluation.resolve import AUTO, UNFUSED
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
+from transcode.space.resolved import accelerator_settings
 
 Fail = Callable[..., InputError]
 
@@ -48,7 +49,8 @@ class _Given:
 
 
 def check(space: Space, fail: Fail) -> None:
-    """Refuses a setting that can never have an effect in the space."""
+    """Refuses a setting that can never have an effect in the space, and a choice among values of
+    one that nothing prices."""
     for given in _given(space):
         facts = _Facts(space, given)
         missing = [c for c in conditions(given.field.applies) if not c.met(facts.of(c.fact))]
@@ -58,6 +60,13 @@ def check(space: Space, fail: Fail) -> None:
                 + " and ".join(condition.text for condition in missing),
                 given.label,
                 hint="leave it out",
+            )
+    for setting in accelerator_settings(space):
+        if setting.given and setting.searched and setting.field.fixed:
+            raise fail(
+                f"is not for a search to choose: it is {setting.field.fixed}",
+                setting.where,
+                hint="give it one value; machines that differ in it are several bases",
             )
 
 

@@ -35,6 +35,8 @@ LANES = (
     "clustering",
     "clock",
 )
+#: Those of them that cells ask for one by one.
+CELLS = ("tile_b", "tile_x", "tile_y", "mac_per_lane", "lane_port", "run_ahead", "clock")
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def lanes_of(ops: Operations, r: Array, index: Array, u: Units, order: Array) ->
     """What slabs of the products `r` share: all sequences together, all rows of one group."""
     number = u.number
     width = {x: setting(getattr(ops, f"{x}_width")) for x in ("a", "b", "out")}
-    settings = {key: setting(number(key)) for key in (*LANES, "training")}
+    settings = {key: setting(number(key)) for key in (*CELLS, "training")}
     chances, chance, combination = _chances(ops, r, index, u)
     one = order[:1] if (order == order[0]).all() else order
     return Lanes(
@@ -252,17 +254,19 @@ def _chances(ops: Operations, r: Array, index: Array, u: Units) -> tuple[Chances
 class _LaneCells:
     """Products `row` (N,) on the combinations `x` (N,), all fields (N,).
 
-    count, tiles : runs, and tiles of one. fill : cycles until a lane's first result.
-    volume : multiplications of a dense tile. dense : operand -> density. bytes_*, mask_* : of the
-    buffers over all runs. seconds : alone; taken : with waves shared by other work.
+    pair : of each. count, tiles : runs, and tiles of one. fill : cycles until a lane's first
+    result. volume : multiplications of a dense tile. dense : operand -> density, of both operands.
+    outputs : elements of the result of a run. bytes_*, mask_* : of the buffers over all runs.
+    seconds : alone; taken : with waves shared by other work.
     """
 
+    pair: Array
     count: Array
     tiles: Array
     fill: Setting
     volume: Array
     dense: dict[str, Setting]
-    results: Array
+    outputs: tuple[Array, Array, Array]
     bytes_a: Array
     bytes_b: Array
     masks: Setting
@@ -279,7 +283,7 @@ def _cells(p: Lanes, row: Array, x: Array) -> _LaneCells:
         share, parameters = gathered(p.streams, x), gathered(p.parameters, row) > 0.0
         m = np.where(parameters, m / share, m)
         batch = np.where(parameters, batch, np.ceil(batch / share))
-    s = {key: at(values, x) for key, values in p.settings.items()}
+    s = {key: at(p.settings[key], x) for key in CELLS}
     total, multipliers, clock = at(p.lanes, x), s["mac_per_lane"], s["clock"]
     t = lanes.tile((batch, m, k, n), (s["tile_b"], s["tile_x"], s["tile_y"]))
     tiles = t.tiles
@@ -294,17 +298,17 @@ def _cells(p: Lanes, row: Array, x: Array) -> _LaneCells:
     order = p.order if p.order.size == 1 else gathered(p.order, x)
     saved_a, saved_b = lanes.reuse(t, order, used)
     fetched = tiles * t.depth * t.slices * count
-    dense = {name: _density(p, name, row, pair) for name in ("a", "b", "out")}
-    bytes_a, mask_a = _stored(p, "a", row, dense, fetched * t.rows * (1.0 - saved_a))
-    bytes_b, mask_b = _stored(p, "b", row, dense, fetched * t.columns * (1.0 - saved_b))
+    dense = {name: _density(p, name, row, pair) for name in ("a", "b")}
+    bytes_a, mask_a = _stored(p, "a", row, dense["a"], fetched * t.rows * (1.0 - saved_a))
+    bytes_b, mask_b = _stored(p, "b", row, dense["b"], fetched * t.columns * (1.0 - saved_b))
     masks = mask_a + mask_b
     port = (bytes_a + bytes_b + masks) / (used * s["lane_port"])
     seconds = np.maximum(wave * each, port) / clock
     # Lanes that the last wave leaves free serve another sequence or a gradient of weights.
     taken = np.minimum(np.maximum(tiles / total * each, port) / clock, seconds)
-    results = count * batch * m * n
+    volume, outputs = t.volume, (batch, m, n)
     return _LaneCells(
-        count, tiles, fill, t.volume, dense, results, bytes_a, bytes_b, masks, seconds, taken
+        pair, count, tiles, fill, volume, dense, outputs, bytes_a, bytes_b, masks, seconds, taken
     )
 
 
@@ -312,7 +316,9 @@ def _slab(p: Lanes, row: Array, x: Array, out: LaneTable) -> None:
     """Adds some cells to the table, in place."""
     ops, c = p.ops, _cells(p, row, x)
     multipliers, clock = at(p.settings["mac_per_lane"], x), at(p.settings["clock"], x)
-    bytes_out, mask_out = _stored(p, "out", row, c.dense, c.results)
+    batch, m, n = c.outputs
+    results, dense = c.count * batch * m * n, _density(p, "out", row, c.pair)
+    bytes_out, mask_out = _stored(p, "out", row, dense, results)
     share = c.dense["a"] * c.dense["b"] / multipliers
     work = c.count * c.tiles * (c.volume * share + c.fill)
     parameters = gathered(p.parameters, row)
@@ -325,16 +331,16 @@ def _slab(p: Lanes, row: Array, x: Array, out: LaneTable) -> None:
     add(out.taken, c.taken)
     add(out.active, np.minimum(work / (at(p.lanes, x) * clock), c.seconds))
     add(out.cycles, work)
-    k = gathered(ops.k, row * ops.count.shape[1] + gathered(p.index, x))
-    add(out.macs, c.results * k * share)
+    k = gathered(ops.k, row * ops.count.shape[1] + c.pair)
+    add(out.macs, results * k * share)
     weights = c.bytes_b * parameters
     add(out.activation, c.bytes_a + bytes_out + (c.bytes_b - weights))
     add(out.weight, weights)
     if np.any(training := at(p.settings["training"], x)):
-        add(out.rounded, c.results * training / OUTPUTS)
+        add(out.rounded, results * training / OUTPUTS)
     if ops.densities:
         add(out.sparse, work * np.less(share * multipliers, 1.0))
-        add(out.pruned, c.results * np.less(c.dense["out"], 1.0) / OUTPUTS)
+        add(out.pruned, results * np.less(dense, 1.0) / OUTPUTS)
         add(out.mask, c.masks + mask_out)
 
 
@@ -365,10 +371,10 @@ def _density(p: Lanes, operand: str, row: Array, pair: Array) -> Setting:
 
 
 def _stored(
-    p: Lanes, operand: str, row: Array, dense: dict[str, Setting], elements: Array
+    p: Lanes, operand: str, row: Array, density: Setting, elements: Array
 ) -> tuple[Array, Setting]:
     """Bytes of values and of masks of `elements` of an operand, compressed where that pays."""
-    width, density = at(p.width[operand], row), dense[operand]
+    width = at(p.width[operand], row)
     if isinstance(density, float):
         return elements * width, 0.0
     packed = density + 1.0 / (8.0 * width) < 1.0

@@ -27,13 +27,13 @@ BUFFERS = ("activation_buffer", "weight_buffer")
 
 @dataclass(frozen=True)
 class MemoryTable:
-    """Main memory by combination of settings, two columns for each: tiles in half of the buffers,
-    and in all of them.
+    """Main memory by combination of settings; of 2 X columns those with tiles in half of the
+    buffers, and behind them those with tiles in all of them.
 
-    seconds, fetches, fill : (R, 2 X) seconds of all bytes, of each parameter once, and until the
-    first tile is there. read, written, weights, distinct (each parameter once) : (R, 2 X) bytes.
-    first : (2 X,) bytes the first product reads.
-    counts : action -> sums by group of rows (G, 2 X). charge : (2 X,) channels charged for a byte.
+    seconds : (R, 2 X) of all bytes. fetches, fill : (R, X) seconds of each parameter once, and
+    until the first tile is there. read, written, weights : (R, 2 X) bytes; distinct : (R, X), each
+    parameter once. first : (2 X,) bytes the first product reads.
+    counts : action -> sums by group of rows (G, 2 X). charge : (X,) channels charged for a byte.
     """
 
     seconds: Array
@@ -69,9 +69,9 @@ class PreparedAccelTran:
 
     alike : (R,) the first product with the same numbers in every pair, of each product.
 
-    index : (D,) pair of each design. lanes_index, units_index, plan_index, memory_index : (D,)
-    which column of each table. rows : unit that runs them -> places of rows. group : (R,) the group
-    of each row, whose counts are kept together.
+    index : (D,) pair of each design. lanes_index, units_index, memory_index : (D,) which column of
+    each table. rows : unit that runs them -> places of rows; unit_of : (R,) the place of each row's
+    unit among these. group : (R,) the group of each row, whose counts are kept together.
     """
 
     ops: Operations
@@ -82,12 +82,11 @@ class PreparedAccelTran:
     softmax: UnitTable
     norm: UnitTable
     units_index: Array
-    plan: TilingPlan
-    plan_index: Array
     memory: MemoryTable
     memory_index: Array
     leader: Array
     rows: dict[str, Array]
+    unit_of: Array
     alike: Array
     group: Array
     details: bool
@@ -104,7 +103,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     first, units_index = combinations([index, kind, *(numbers[key] for key in UNITS)])
     softmax = _unit(ops, rows, "softmax", index[first], units.take(first), group)
     norm = _unit(ops, rows, "norm", index[first], units.take(first), group)
-    traffic = _traffic(ops, index, units, details)
+    traffic = _traffic(ops, index, units)
     memory, memory_index = _memory(ops, index, units, traffic, group)
     return PreparedAccelTran(
         ops,
@@ -115,12 +114,11 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         softmax,
         norm,
         units_index,
-        traffic.plan,
-        traffic.place,
         memory,
         memory_index,
         traffic.leader,
         rows,
+        _units_of(rows),
         _alike(ops, rows["products"]),
         group,
         details,
@@ -162,6 +160,14 @@ def _rows(ops: Operations) -> dict[str, Array]:
     return rows_of
 
 
+def _units_of(rows: dict[str, Array]) -> Array:
+    """(R,) the place of each row's unit among those of `rows`."""
+    units = np.zeros(sum(own.size for own in rows.values()), dtype=np.intp)
+    for code, own in enumerate(rows.values()):
+        units[own] = code
+    return units
+
+
 def _unit(
     ops: Operations, rows: dict[str, Array], kind: str, index: Array, u: Units, group: Array
 ) -> UnitTable:
@@ -194,25 +200,21 @@ class _Traffic:
     leader: Array
 
 
-def _traffic(ops: Operations, index: Array, units: Units, details: bool) -> _Traffic:
-    """What designs (D,) move past their buffers; details : every product's tiles are asked for."""
+def _traffic(ops: Operations, index: Array, units: Units) -> _Traffic:
+    """What designs (D,) move past their buffers."""
     keys = [units.numbers[key] for key in BUFFERS]
     if ops.densities:
         keys.append(units.numbers["mask_buffer"])
     first, place = combinations([index, *keys])
     leader = _leaders(ops, index[first])
-    tiles = ops.where(matmul=True) if details else leader
-    planned = _plan(ops, index[first], units.take(first), tiles)
-    return _Traffic(planned, place, leader[place])
+    return _Traffic(_plan(ops, index[first], units.take(first)), place, leader[place])
 
 
-def _plan(ops: Operations, index: Array, u: Units, tiles: Array) -> TilingPlan:
+def _plan(ops: Operations, index: Array, u: Units) -> TilingPlan:
     """Two plans for each combination: tiles in half of the buffers, and in all of them."""
-    both = np.repeat(np.arange(index.size), 2)
-    half = np.arange(both.size) % 2 == 0
-    split = SplitMemories(u.number("weight_buffer")[both], 8.0 * u.number("mask_buffer")[both])
-    fuse, capacity = np.ones(both.size, dtype=bool), u.number("activation_buffer")[both]
-    return plan(ops, index[both], Memories(capacity, half, fuse, split), tiles)
+    split = SplitMemories(u.number("weight_buffer"), 8.0 * u.number("mask_buffer"))
+    fuse, capacity = np.ones(index.size, dtype=bool), u.number("activation_buffer")
+    return plan(ops, index, Memories(capacity, None, fuse, split), np.zeros(0, dtype=np.intp))
 
 
 def channels(units: Units) -> Array:
@@ -228,32 +230,48 @@ def _memory(
     charge = np.where(units.equals("memory_price", "published"), channels(units), 1.0)
     released = units.equals("convention", "released") + 0.0
     first, place = combinations([traffic.place, rate, port, charge, released])
-    both = np.repeat(first, 2)
-    q, i = 2 * traffic.place[both] + np.arange(both.size) % 2, index[both]
-    rate, port, charge, released = (x[both] for x in (rate, port, charge, released))
-    times, apart = columns(ops.count, i), released > 0
-    read, written, weights, distinct, fill = (
-        columns(getattr(traffic.plan, name), q) * times
-        for name in ("read", "written", "weights", "distinct", "fill")
+    q, i = traffic.place[first], index[first]
+    rate, port, charge, released = (x[first] for x in (rate, port, charge, released))
+    times, apart, planned = columns(ops.count, i), released > 0, traffic.plan
+    distinct, fill = (columns(x, q) * times for x in (planned.distinct, planned.fill))
+    both = np.concatenate((q, q + planned.distinct.shape[1]))
+    times = np.concatenate((times, times), axis=1)
+    read, written, weights = (
+        columns(x, both) * times for x in (planned.read, planned.written, planned.weights)
     )
     if apart.any():
-        for r, row in enumerate(ops.rows):
-            whole = ops.tables[i] * ops.format.weight * (times[r] > 0)
-            loaded = ops.b_bytes[r, i] * times[r] * ops.streams[i] * (row.b == "weight")
-            read[r][apart] = (whole * (row.kind == "embedding") + loaded)[apart]
-            weights[r][apart], distinct[r][apart] = loaded[apart], loaded[apart]
-            written[r][apart] = 0.0
+        _release(ops, i, apart, (read, written, weights, distinct))
     # One buffer is filled or emptied at a time: were both at once, less traffic in all could
     # still be more for one of them, and a larger buffer slower.
     each = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
-    seconds, fetches = (read + written) * each, distinct * each
+    seconds, fetches = (read + written) * np.concatenate((each, each)), distinct * each
     fill *= np.where(apart, 0.0, 1.0) / rate
-    first = traffic.plan.read[traffic.leader[both], q]
-    counts = memory_counts(read, written, weights, charge, group)
+    leader = traffic.leader[first]
+    first = planned.read[np.concatenate((leader, leader)), both]
+    counts = memory_counts(read, written, weights, np.concatenate((charge, charge)), group)
     table = MemoryTable(
         seconds, fetches, fill, first, read, written, weights, distinct, charge, counts
     )
-    return table, 2 * place
+    return table, place
+
+
+def _release(ops: Operations, i: Array, apart: Array, tables: tuple[Array, ...]) -> None:
+    """What the released simulator moves, in place, of the combinations `apart` (X,) bool.
+
+    i : (X,) pair of each. tables : bytes read, written and of weights (R, 2 X), and of each
+    parameter once (R, X).
+    """
+    read, written, weights, distinct = tables
+    both = np.concatenate((apart, apart))
+    for r, row in enumerate(ops.rows):
+        times = ops.count[r, i]
+        whole = ops.tables[i] * ops.format.weight * (times > 0)
+        loaded = ops.b_bytes[r, i] * times * ops.streams[i] * (row.b == "weight")
+        moved = (whole * (row.kind == "embedding") + loaded)[apart]
+        read[r][both] = np.concatenate((moved, moved))
+        weights[r][both] = np.concatenate((loaded[apart], loaded[apart]))
+        distinct[r][apart] = loaded[apart]
+        written[r][both] = 0.0
 
 
 def memory_counts(

@@ -25,7 +25,7 @@ from elector.machines.acceltran.tables import (
     memory_counts,
     unit_cycles,
 )
-from elector.machines.buffering import Loads, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -50,7 +50,7 @@ STREAMED = (*LANES, *UNITS, "training", "loop_order", "unit_cycles")
 class _LaneChunk:
     """D designs of a chunk: settings, pairs, and their places in the tables.
 
-    half : (D,) of main memory with tiles in half of the buffers; the place behind has all of them.
+    half : (D,) of main memory with tiles in half of the buffers.
     """
 
     p: PreparedAccelTran
@@ -74,9 +74,14 @@ class _LaneChunk:
         return self.units.flag("double_buffer") & fits & ~self.released
 
     @property
+    def whole(self) -> Array:
+        """(D,) place in the tables of main memory with tiles in all of the buffers."""
+        return self.half + self.p.memory.charge.size
+
+    @property
     def plain(self) -> Array:
         """(D,) place of an operation that does not choose."""
-        return self.half + ~self.double
+        return np.where(self.double, self.half, self.whole)
 
     def some(self, columns: Array) -> _LaneChunk:
         """Some of the designs."""
@@ -111,9 +116,9 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
     start = np.where(d.released, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
     compute = _computing(p, c, s)
     loads = _loads(d)
-    one, turns = stream(compute, loads), loads.turns(compute)
+    one, turns = stream(compute, LoadsOf(loads)), loads.turns(compute)
     plain = not (turns & d.double).any()
-    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    alone = one.alone if one.turned is None else one.turned.least(one.alone)
     clock, lane_count = units.number("clock"), units.number("pe") * units.number("lanes_per_pe")
     return Activity(
         busy=_busy(d, turns, alone),
@@ -127,7 +132,7 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
         limits=_limits(p, units, index),
         overlap=Overlap(
             one=one,
-            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), loads),
+            streams=_LaneStreams(replace(d, units=units.only(STREAMED)), LoadsOf(loads)),
             turns=turns & ~d.released,
             holds=holds(compute, np.zeros_like(compute), loads, turns & ~d.released),
         ),
@@ -167,7 +172,7 @@ def _computing(p: PreparedAccelTran, c: Array, s: Array) -> Array:
 def _ahead(d: _LaneChunk, rate: Array) -> Ahead:
     """Weights that are fetched early, at `rate` (D,) bytes a second."""
     room = d.units.number("weight_buffer") * TILE_SHARE / 2.0
-    return Ahead(Count(d.p.memory.distinct, d.plain), room, rate)
+    return Ahead(Count(d.p.memory.distinct, d.half), room, rate)
 
 
 def _details(d: _LaneChunk, turns: Array) -> Details:
@@ -186,7 +191,7 @@ def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     if not (turns & d.double).any():
         return columns(table, d.plain)
     chosen = table.take(d.half, axis=1, mode="clip")
-    np.copyto(chosen, columns(table, d.half + 1), where=turns)
+    np.copyto(chosen, columns(table, d.whole), where=turns)
     return chosen
 
 
@@ -194,9 +199,8 @@ def _loads(d: _LaneChunk) -> Loads:
     m = d.p.memory
     return Loads(
         columns(m.seconds, d.half),
-        columns(m.seconds, d.half + 1),
+        columns(m.seconds, d.whole),
         columns(m.fetches, d.half),
-        columns(m.fetches, d.half + 1),
         columns(m.fill, d.half),
         d.double,
     )
@@ -219,6 +223,16 @@ class _Combined:
     def some(self, columns: Array) -> _Combined:
         """Those of some of the designs."""
         which, first, place = distinct(self.place[columns])
+        return self._at(which, first, place)
+
+    def apart(self, n: Array) -> _Combined:
+        """Those that differ in n (D,), too."""
+        if (n[self.first][self.place] == n).all():
+            return self
+        first, place = combinations([self.place, n])
+        return self._at(self.place[first], first, place)
+
+    def _at(self, which: Array, first: Array, place: Array) -> _Combined:
         return _Combined(
             place, first, self.units.take(which), self.pair[which], self.lanes.some(which)
         )
@@ -228,12 +242,12 @@ class _Combined:
 class _LaneStreams(Streams):
     """What one of n streams takes of the lanes, the units beside them and main memory.
 
-    It is worked out once for each combination of settings; n follows from the pair, which is
-    part of it. whole : those of more designs, and which of them these are; None: there are none.
+    It is worked out once for each combination of settings and n. whole : those of more designs, and
+    which of them these are; None: there are none.
     """
 
     d: _LaneChunk
-    loads: Loads
+    loads: LoadsOf
     whole: tuple[_LaneStreams, Array] | None = None
 
     @functools.cached_property
@@ -250,16 +264,19 @@ class _LaneStreams(Streams):
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        c, p = self.combined, self.d.p
+        c, p = self.combined.apart(n), self.d.p
         units, pair, share = c.units, c.pair, n[c.first]
         compute, taken = np.zeros((2, rows.size, pair.size))
-        for unit, own in p.rows.items():
-            here = np.flatnonzero(np.isin(rows, own))
+        unit_of = p.unit_of[rows]
+        for code, unit in enumerate(p.rows):
+            here = np.flatnonzero(unit_of == code)
+            if not here.size:
+                continue
             if unit == "products":
-                few, which = np.unique(p.alike[rows[here]], return_inverse=True)
+                few, _, which = distinct(p.alike[rows[here]])
                 each = streams_of(c.lanes, few, share)
                 compute[here], taken[here] = (x[which] for x in each)
-            elif here.size:
+            else:
                 compute[here] = _element_seconds(p.ops, unit, rows[here], pair, units, share)
                 if unit == "vector":
                     taken[here] = _lanes_taken(p.ops, rows[here], pair, units) / share

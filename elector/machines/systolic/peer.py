@@ -60,9 +60,9 @@ def seconds(moved: Array, rate: Array) -> Array:
 
 
 def tables(ops: Operations, products: Array, pair: Array, plan_index: Array, units: Units) -> Array:
-    """(3, products, Q / 2) words of the peer's interfaces; none where nothing counts as it does."""
+    """(3, products, Q) words of the peer's interfaces; none where nothing counts as it does."""
     if not units.equals("convention", "scalesim").any():
         return np.zeros((3, 0, 0))
-    size = np.zeros(pair.size // 2)
-    size[plan_index // 2] = units.number("sram")
-    return words(ops, products, pair[::2], size)
+    size = np.zeros(pair.size)
+    size[plan_index] = units.number("sram")
+    return words(ops, products, pair, size)

@@ -173,6 +173,5 @@ def planned(
     keys, _, place = distinct(key)
     pair, rest = np.divmod(keys // 2, sizes.size)
     asked = np.arange(len(ops.rows) if details else 0)
-    pair, rest, fuse = (np.repeat(x, 2) for x in (pair, rest, keys % 2 == 1))
-    half = np.arange(pair.size) % 2 == 0
-    return plan(ops, pair, Memories(sizes[rest], half, fuse), asked), pair, 2 * place
+    memories = Memories(sizes[rest], None, keys % 2 == 1)
+    return plan(ops, pair, memories, asked), pair, place

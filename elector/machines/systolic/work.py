@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import columns, combinations
-from elector.machines import memories
-from elector.machines.buffering import Loads, holds, stream
+from elector.base.table import columns, combinations, distinct
+from elector.machines.buffering import Loads, LoadsOf, holds, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -32,6 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
     serial,
 )
+from elector.machines.systolic.limits import limits, trains
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -59,12 +59,13 @@ STREAMED = (*ARRAYS, *WAYS, "vector_lanes", "special_cycles", "clock", "sram_ban
 class PreparedSystolic:
     """What all chunks of a block share.
 
-    plan : two columns for each (pair, memory): tiles in half of their memory, and in all of it.
-    plan_index : (D,) the first of them. read, written, moved (both), weights, distinct, fill :
-    (R, Q) bytes over all runs. place : (R,) of a row among the products, -1 elsewhere.
-    shared : (products,) bool, all sequences multiply with the same matrix. alike : (products,)
-    the first product with the same sides in every pair. kind : (D,) see `kinds`.
-    words : (3, products, Q / 2) words at the interfaces of designs that count as the peer does.
+    plan : of Q (pair, memory), with tiles in half of the memory, and behind them in all of it.
+    plan_index : (D,) place of each design among them. read, written, moved (both), weights :
+    (R, 2 Q) bytes over all runs; distinct, fill : (R, Q). place : (R,) of a row among the
+    products, -1 elsewhere. shared : (products,) bool, all sequences multiply with the same matrix.
+    alike : (products,) the first product with the same sides in every pair. kind : (D,) see
+    `kinds`.
+    words : (3, products, Q) words at the interfaces of designs that count as the peer does.
 
     index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
     vectors : places of rows. macs : (products, M) multiply-accumulates that take energy; work,
@@ -108,6 +109,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
     memory, pair, plan_index = planned(ops, index, units, details)
     times = ops.count[:, pair]
+    both = np.concatenate((times, times), axis=1)
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
     if ops.densities:
         # A dense array spends the cycle on a zero, but not the energy of the product.
@@ -130,10 +132,10 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         macs[products],
         vector_elements * simple,
         vector_elements * special,
-        memory.read * times,
-        memory.written * times,
-        (memory.read + memory.written) * times,
-        memory.weights * times,
+        memory.read * both,
+        memory.written * both,
+        (memory.read + memory.written) * both,
+        memory.weights * both,
         memory.distinct * times,
         memory.fill * times,
         place,
@@ -154,8 +156,7 @@ class _ArrayChunk:
     """D designs of a chunk: their settings, and the pair of each.
 
     column : (D,) of the tables. kind : (D,) the same where the arrays see products of the same
-    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory; that
-    with tiles in all of it stands behind.
+    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory.
     """
 
     p: PreparedSystolic
@@ -189,9 +190,19 @@ class _ArrayChunk:
         return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
 
     @property
+    def whole(self) -> Array:
+        """(D,) the plan with tiles in all of the memory."""
+        return self.half + self.p.plan_pair.size
+
+    @property
     def plain(self) -> Array:
         """(D,) the plan of an operation that does not choose."""
-        return self.half + ~self.double
+        return np.where(self.double, self.half, self.whole)
+
+    @property
+    def streamed(self) -> _ArrayChunk:
+        """The designs with those settings only that streams ask for."""
+        return replace(self, units=self.units.only(STREAMED))
 
     def some(self, columns: Array) -> _ArrayChunk:
         """Some of the designs."""
@@ -221,15 +232,14 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
     d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part])
-    rows = np.arange(len(ops.rows))
-    compute, loads = _compute(d, rows, None), _loads(d)
-    one, turns = stream(compute.alone, loads), loads.turns(compute.alone)
-    alone = one.alone if one.turned is None else np.minimum(one.alone, one.turned)
+    compute, loads = _compute(d, np.arange(len(ops.rows)), None, _elements(d)), _loads(d)
+    one, turns = stream(compute.alone, LoadsOf(loads)), loads.turns(compute.alone)
+    alone = one.alone if one.turned is None else one.turned.least(one.alone)
     vectors = np.array([not row.matmul for row in ops.rows])[:, None]
     busy: dict[str, Array | Count] = {
         "array": compute.array,
         "vector": np.where(vectors, compute.alone, 0.0),
-        "memory": np.where(turns, loads.whole, loads.half) if turns.any() else loads.half,
+        "memory": loads.memory(turns),
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
@@ -243,16 +253,16 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
         peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
-        limits=_limits(d),
+        limits=trains(ops, units, p.trains[index]) | limits(ops, units, index, d.arrays, d.peer),
         overlap=Overlap(
             one=one,
-            streams=_ArrayStreams(replace(d, units=units.only(STREAMED)), loads),
+            streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
             unpacks=True,
         ),
         ahead=Ahead(
-            Count(p.distinct, d.plain),
+            Count(p.distinct, d.half),
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
@@ -272,7 +282,7 @@ def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
     if not (turns & d.double).any():
         return columns(table, d.plain)
     chosen = _gathered(table, d.half)
-    np.copyto(chosen, _gathered(table, d.half + 1), where=turns)
+    np.copyto(chosen, _gathered(table, d.whole), where=turns)
     return chosen
 
 
@@ -292,9 +302,8 @@ def _loads(d: _ArrayChunk) -> Loads:
 
     loads = Loads(
         seconds(moved, d.half),
-        seconds(moved, d.half + 1),
+        seconds(moved, d.whole),
         seconds(weights, d.half),
-        seconds(weights, d.half + 1),
         seconds(p.fill, d.half),
         d.double | d.peer,
     )
@@ -305,7 +314,7 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     """The loads, those of designs that count as the peer does at its interfaces."""
     words = d.units.number("interface_bandwidth") * d.units.number("clock")
     each = np.zeros_like(loads.half)
-    each[d.p.products] = peer.seconds(d.p.words[:, :, d.half // 2], words)
+    each[d.p.products] = peer.seconds(d.p.words[:, :, d.half], words)
 
     def of(values: Array, counted: Array | float) -> Array:
         return np.where(d.peer, counted, values)
@@ -313,8 +322,7 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     return Loads(
         of(loads.half, each),
         of(loads.whole, each),
-        of(loads.half_weights, 0.0),
-        of(loads.whole_weights, 0.0),
+        of(loads.weights, 0.0),
         of(loads.fill, 0.0),
         loads.double,
     )
@@ -322,14 +330,20 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _ArrayStreams(Streams):
-    """What one of n streams takes of the arrays and of main memory."""
+    """What one of n streams takes of the arrays and of main memory.
+
+    cycles : (R, D) cycles of each row of all designs in one stream.
+    """
 
     d: _ArrayChunk
-    loads: Loads
+    loads: LoadsOf
+    cycles: Array
 
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        compute = _compute(self.d, rows, n)
+        elements = self.loads.at(rows[self.d.p.place[rows] < 0])
+        work = elements.taken(self.cycles, elements.places) / n
+        compute = _compute(self.d, rows, n, work)
         busy = {"array": compute.array}
         if compute.chip is not None:
             busy["on-chip memory"] = compute.chip
@@ -337,25 +351,35 @@ class _ArrayStreams(Streams):
 
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs."""
-        return _ArrayStreams(self.d.some(columns), self.loads.some(columns))
+        return _ArrayStreams(self.d.some(columns), self.loads.some(columns), self.cycles)
 
 
-def _compute(d: _ArrayChunk, rows: Array, n: Array | None) -> _Compute:
-    """Seconds of rows without main memory, of all sequences or of one of n (D,) streams."""
+def _elements(d: _ArrayChunk) -> Array:
+    """(vectors, D) cycles of element-wise work on all sequences."""
+    p, units = d.p, d.units
+    special = columns(p.special[p.vectors], d.index) * units.number("special_cycles")
+    return (columns(p.work[p.vectors], d.index) + special) / units.number("vector_lanes")
+
+
+def _compute(d: _ArrayChunk, rows: Array, n: Array | None, work: Array) -> _Compute:
+    """Seconds of rows without main memory, of all sequences or of one of n (D,) streams.
+
+    work : (vectors, D) cycles of those of the rows that are no products.
+    """
     p, units, ops = d.p, d.units, d.p.ops
-    share = 1.0 if n is None else n
     clock, matmul = units.number("clock"), p.place[rows] >= 0
-    products, vectors = p.place[rows[matmul]], rows[~matmul]
-    special = columns(p.special[vectors], d.index) * units.number("special_cycles")
-    work = (columns(p.work[vectors], d.index) + special) / units.number("vector_lanes")
+    products = p.place[rows[matmul]]
     cycles, taken = np.zeros((2, rows.size, d.index.size))
-    cycles[~matmul] = work / share
-    few, which = np.unique(p.alike[products], return_inverse=True)
+    cycles[~matmul] = work
+    few, _, which = distinct(p.alike[products])
     first, place = combinations([d.kind] if n is None else [d.kind, n])
     each = d.some(first)
     seen = _sides(each, few, None if n is None else n[first])
     count = columns(ops.count[rows[matmul]], d.index)
-    cycles[matmul], taken[matmul] = (columns(x[which], place) * count for x in _cycles(each, seen))
+    for put, one in zip((cycles, taken), _cycles(each, seen), strict=True):
+        runs = columns(one, place)[which]
+        runs *= count
+        put[matmul] = runs
     alone = cycles / clock
     port, chip = units.number("sram_bandwidth"), None
     cuts = functools.partial(seen.cuts, which, place)
@@ -450,38 +474,6 @@ def _start(d: _ArrayChunk) -> Array:
     k = np.minimum(p.ops.k[first, d.index], units.number("rows"))
     n = np.minimum(p.ops.n[first, d.index], units.number("cols"))
     return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first, d.plain])
-
-
-def _limits(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
-    p, units = d.p, d.units
-    memory = p.ops.memory
-    total = memory["weights"] + memory["gradients"] + memory["optimizer"]
-    total = total + memory["activations"] + memory["cache"]
-    # A datapath that holds no gradient does not train; the user may insist that it does.
-    lacks = not p.ops.format.products.trains
-    support = units.equals("training_support", "auto"), units.equals("training_support", "false")
-    refuses = (lacks * support[0] | support[1]) * p.trains[d.index]
-    return {
-        "the machine does not train: accelerator.training_support and accelerator.datapath "
-        "decide": (refuses, np.zeros(refuses.size)),
-        "main memory: needs {needed}, has {available}": (
-            total[d.index],
-            units.number("memory_capacity"),
-        ),
-        **_bandwidth(d),
-        "accumulators: one sum under each column needs {needed}, has {available}": (
-            np.where(d.arrays.os, 0.0, d.arrays.cols * d.arrays.count * p.ops.format.accumulator),
-            units.number("accumulators"),
-        ),
-    }
-
-
-def _bandwidth(d: _ArrayChunk) -> dict[str, tuple[Array, Array]]:
-    """The limit of the main memory, but for the peer's convention, which has interfaces."""
-    return {
-        text: (np.where(d.peer, 0.0, needed), available)
-        for text, (needed, available) in memories.limit(d.units).items()
-    }
 
 
 def _moved(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
