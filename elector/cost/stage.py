@@ -447,7 +447,10 @@ def _rounds(ops: Operations, rows: Array) -> Array:
 
 
 def most_of(loads: list[Array]) -> Array:
-    """The largest of arrays, place by place."""
+    """The largest of arrays, place by place.
+
+    loads : (D,) each.
+    """
     most = loads[0]
     for load in loads[1:]:
         most = np.maximum(most, load)

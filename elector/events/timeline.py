@@ -107,6 +107,7 @@ class _Writer:
         self.pieces, self.fine = 0, 0.0
         self.last: dict[int, int] = {}
         self.kernels: dict[str, list[int]] = {}
+        self.launched: dict[str, int] = {}  # the last launch of a host
         self.weights: dict[tuple[int, int, int], Weights] = {}
         self.sent: dict[tuple[int, int, int], int] = {}  # weights on a link: their job
         self.unpacked: dict[tuple[int, int, int], int] = {}  # weights in another format: their job
@@ -344,7 +345,12 @@ class _Writer:
         before = self.last.get(job.stream)
         if before is not None and self._start(self.jobs[before].row) != start:
             launch.waits.append(before)
-        job.waits.append(self._add(launch))
+        place = self._add(launch)
+        if not work.early:
+            job.waits.append(place)
+        elif start in self.launched:
+            job.waits.append(self.launched[start])
+        self.launched[start] = place
 
     def _transfer(self, run: LayerRun) -> int:
         """A transfer takes its link for its bytes, and arrives a latency later.

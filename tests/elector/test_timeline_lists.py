@@ -33,7 +33,7 @@ def test_a_few_large_products(tmp_path: Path, machine: str, count: int) -> None:
     """Both agree: with eight pieces a product, whose weights all came before its first vectors,
     one of these products took 119 us on systolic and 20 us on tpu-v4i, for 95 and 16."""
     model = products(tmp_path, *SHAPES[-count:] if count > 1 else SHAPES[:1])
-    assert ratio({"model": model, "accelerator": machine}) == pytest.approx(1.0, abs=0.03)
+    assert ratio({"model": model, "accelerator": machine}) == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_last_round_of_vectors_brings_its_own_bytes_alone(tmp_path: Path) -> None:
@@ -72,3 +72,15 @@ def test_both_models_agree_on_random_lists(
     assert error.size >= 0.7 * count
     assert np.median(error) <= 0.05
     assert np.quantile(error, 0.95) <= 0.20
+
+
+def test_products_alone_on_a_gpu_are_launched_while_others_run(tmp_path: Path) -> None:
+    """Lists are timed one after another: no product waits for the host alone, and a list takes
+    what its host or its device takes, whichever is more."""
+    for shapes in (SHAPES[:1], SHAPES):
+        settings = {"model": products(tmp_path, *shapes), "accelerator": "a100-sxm-40gb"}
+        inspected = inspect(columns_of(settings), Technology.load())
+        busy = [float(inspected.activity.load(name)[0]) for name in ("host", "device")]
+        step = timeline(inspected)
+        assert step.busy["host"] == pytest.approx(busy[0])
+        assert step.seconds == pytest.approx(max(busy), rel=0.05)
