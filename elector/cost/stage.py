@@ -191,7 +191,7 @@ class Stage:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
             works[name] = load, here, there
-        return _OfRows(*self._rows_of(together, apart, n), works)
+        return _OfRows(*self._rows_of(together, apart, n), works, self._in_turn(apart, n))
 
     def _bounds(
         self, together: Passed, apart: Passed, n: Array, rows: _OfRows
@@ -205,10 +205,13 @@ class Stage:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
+        more = rows.turns
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, periods), 0.0)
+            taken = overlap(load + more, part + more, passes, n, periods)
+            load = load + np.where(load > 0.0, more, 0.0)
+            whole = np.where(load > 0.0, taken, 0.0)
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
@@ -280,6 +283,18 @@ class Stage:
             outside = np.maximum(outside, (once - there) / share)
             within = np.maximum(within, (inside - here) / share)
         return outside, within
+
+    def _in_turn(self, apart: Passed, n: Array) -> Array:
+        """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
+        the unit that does so most."""
+        designs, most = self.designs, np.zeros(self.rounds.size)
+        turns = designs.turns(self.chained) if self.holds else None
+        for name, own in apart.busy.items():
+            if turns is not None and not designs.summed(name):
+                longer = designs.spread(n) * own - designs.each(name, self.chained)
+                longer = np.where(turns, np.maximum(longer, 0.0), 0.0)
+                most = np.maximum(most, designs.sum(longer))
+        return most
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -392,12 +407,14 @@ class _OfRows:
     """What rows come to in one of n streams, attention apart, all (D,).
 
     once, inside : seconds outside and inside the layers. works : resource -> its seconds for all
-    rows, and for one stream inside the layers and outside.
+    rows, and for one stream inside the layers and outside. turns : for which rows that take turns
+    compute longer than in one stream.
     """
 
     once: Array
     inside: Array
     works: dict[str, tuple[Array, Array, Array]]
+    turns: Array
 
 
 def _longest(bounds: dict[str, tuple[Array, Array]]) -> Array:
@@ -434,7 +451,10 @@ def _rounds(ops: Operations, rows: Array) -> Array:
 
 
 def most_of(loads: list[Array]) -> Array:
-    """The largest of arrays, place by place."""
+    """The largest of arrays, place by place.
+
+    loads : (D,) each.
+    """
     most = loads[0]
     for load in loads[1:]:
         most = np.maximum(most, load)

@@ -259,6 +259,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
+            unpacks=True,
         ),
         ahead=Ahead(
             Count(p.distinct, d.half),
