@@ -449,9 +449,7 @@ def bound(space: Space, names: list[str]) -> Space:
                     allowed=known,
                 )
     bindings = quantities(space, known)
-    constraints = tuple(
-        grammar.bind(e, bindings, file=space.source, field="constraints") for e in space.constraints
-    )
+    constraints = tuple(_bound(e, bindings, space.source, "constraints") for e in space.constraints)
     check_bounds(constraints, space)
     return replace(space, constraints=constraints)
 
@@ -477,8 +475,19 @@ def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
         if name in known:
             raise InputError("is a result already", file=space.source, field=field_name, value=name)
         bindings = quantities(replace(space, define=expressions), known)
-        expressions[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
+        expressions[name] = _bound(expression, bindings, space.source, field_name)
     return expressions
+
+
+def _bound(
+    expression: grammar.Expression,
+    quantities: Mapping[str, grammar.NamedQuantity],
+    file: object,
+    field_name: str,
+) -> grammar.Expression:
+    """The expression with names checked and units resolved, and no division by a constant 0."""
+    resolved = grammar.bind(expression, quantities, file=file, field=field_name)
+    return grammar.require_finite(resolved, file=file, field=field_name)
 
 
 def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:

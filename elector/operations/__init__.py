@@ -250,7 +250,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         tables=_tables(step),
         format=workload.format,
         workload=workload,
-        graph=out.graph(),
+        graph=out.graph(tables["count"]),
         rewritten=step.saved.rewritten(out),
         routed=out.routed,
         fold=models.fold,

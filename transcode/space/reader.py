@@ -14,6 +14,7 @@ from typing import Any
 
 from elector.base import paths, units
 from elector.base.errors import InputError
+from elector.base.spelling import require_text
 from elector.base.table import DATA, Field, Scalar, read_csv, schema
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
@@ -27,7 +28,7 @@ from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
-from transcode.space.results import SHARED, names_of, quantities
+from transcode.space.results import SHARED, names_of, quantities, require_reachable
 from transcode.space.settings import is_number, setting_field
 from transcode.space.values import fraction, is_multiple, levels, twice
 
@@ -53,6 +54,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     source : a file, a name, or the mapping such a file holds.
     """
     if isinstance(source, Mapping):
+        require_text(source)
         return _SpaceReader(dict(source), None).space("space")
     path = find(source)
     return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
@@ -378,17 +380,7 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        filters = self.expressions("where")
-        for name in (name for e in filters for name in e.names if name not in quantities):
-            if setting_field(name) is not None:
-                raise self.fail(
-                    "is not written in this space, and where looks at designs before they are "
-                    "evaluated",
-                    "where",
-                    value=name,
-                    hint="constraints know every numeric setting; or write this one into the space",
-                )
-        where = tuple(grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        where = self.filters(quantities)
         space = replace(
             space,
             where=where,
@@ -414,6 +406,23 @@ class _SpaceReader:
                     self.check_workload(space, used, f"define.{name}")
         return space
 
+    def filters(
+        self, quantities: Mapping[str, grammar.NamedQuantity]
+    ) -> tuple[grammar.Expression, ...]:
+        """What `where` says of the settings that the space writes."""
+        filters = self.expressions("where")
+        for name in (name for e in filters for name in e.names if name not in quantities):
+            if setting_field(name) is not None:
+                raise self.fail(
+                    "is not written in this space, and where looks at designs before they are "
+                    "evaluated",
+                    "where",
+                    value=name,
+                    hint="constraints know every numeric setting; or write this one into the space",
+                )
+        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        return tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
+
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
         written = self.data.get(key, [])
         texts = written if isinstance(written, list) else [written]
@@ -432,6 +441,7 @@ class _SpaceReader:
                 raise self.fail("is not an objective", at, value=name, allowed=names)
             unit = known[name].unit or "1"
             result[name] = units.convert(value, unit, field=at, file=self.file)
+            require_reachable(space, name, result[name], file=self.file, field=at)
         return result
 
     def record(self, space: Space) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -74,6 +75,32 @@ def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.NamedQua
         unit = grammar.unit_of(expression, known | inner)
         known[name] = grammar.NamedQuantity(unit)
     return known
+
+
+def require_reachable(
+    space: Space, name: str, value: float, *, file: object = None, field: str | None = None
+) -> None:
+    """Raises InputError for a coordinate of a reference point that no result can be better than,
+    so that no design would count: results of the simulator are 0 or more, and a share, such as an
+    accuracy in per cent, at most its whole.
+
+    name : of an objective. value : in the unit of the result.
+    """
+    maximise = next(o.maximise for o in space.objectives if o.name == name)
+    expression = space.define.get(name)
+    metric = registry().get(name)
+    share = metric.shown == "%" and metric.better == "up"
+    whole = 100.0 / metric.factor if share else math.inf
+    least = 0.0 if expression is None or grammar.never_negative(expression) else -math.inf
+    if value >= whole if maximise else value <= least:
+        limit = f"{whole:g}" if maximise else "0"
+        raise InputError(
+            f"no design can count: none has {'more' if maximise else 'less'} than {limit}",
+            file=file,
+            field=field,
+            value=f"{value:g}",
+            hint=f"a value that is {'lower' if maximise else 'higher'} than those of designs",
+        )
 
 
 def unit_text(space: Space, name: str) -> str:
