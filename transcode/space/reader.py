@@ -29,7 +29,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities, require_reachable
-from transcode.space.settings import is_number, setting_field
+from transcode.space.settings import is_number, require_written
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -411,15 +411,7 @@ class _SpaceReader:
     ) -> tuple[grammar.Expression, ...]:
         """What `where` says of the settings that the space writes."""
         filters = self.expressions("where")
-        for name in (name for e in filters for name in e.names if name not in quantities):
-            if setting_field(name) is not None:
-                raise self.fail(
-                    "is not written in this space, and where looks at designs before they are "
-                    "evaluated",
-                    "where",
-                    value=name,
-                    hint="constraints know every numeric setting; or write this one into the space",
-                )
+        require_written(filters, quantities, self.file)
         bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
         return tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
 

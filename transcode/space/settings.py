@@ -7,10 +7,12 @@ numbers may stand in objectives, constraints, `define` and `record` like a resul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME
@@ -18,6 +20,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolved import numbers_of
 from elector.evaluation.settings import field_of
 from transcode.space.codes import Space
+from transcode.space.syntax import Expression
 
 _SPACES = ("model", "accelerator", "workload")
 _NUMBERS = ("int", "float", "bool")
@@ -57,6 +60,26 @@ def unwritten(space: Space) -> list[str]:
     names |= {key: None for key in keys if key not in apart}
     names |= {f"{w}.{key}": None for w in space.workloads if w for key in keys}
     return [name for name in names if name not in space.names]
+
+
+def require_written(
+    filters: Iterable[Expression], known: Container[str], file: Path | None
+) -> None:
+    """Refuses settings under `where` that the space does not write: it looks at designs before
+    they are evaluated. Raises InputError.
+
+    filters : the conditions. known : names of what the space writes.
+    """
+    for name in (name for condition in filters for name in condition.names):
+        if name not in known and setting_field(name) is not None:
+            raise InputError(
+                "is not written in this space, and where looks at designs before they are "
+                "evaluated",
+                file=file,
+                field="where",
+                value=name,
+                hint="constraints know every numeric setting; or write this one into the space",
+            )
 
 
 def values_of(
