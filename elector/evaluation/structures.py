@@ -167,7 +167,10 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
 
 
 def in_pieces(length: Array, chunk: Array) -> Array:
-    """Whether a prompt of so many tokens is longer than what is read at once; 0: all of it."""
+    """Whether a prompt of so many tokens is longer than what is read at once; 0: all of it.
+
+    length, chunk : (M,) tokens, or (D,); the result is as long.
+    """
     return (chunk > 0) & (length > chunk)
 
 

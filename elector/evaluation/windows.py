@@ -27,7 +27,7 @@ def hides(window: Array | float, keys: Array | float, causal: bool) -> Array:
     """Whether a window hides any of so many keys: it lies on both sides of a query that sees what
     comes behind it, too.
 
-    window, keys : of one shape, which the result has.
+    window, keys : (D,) tokens, or one number each; the result is as long.
     """
     reach = window if causal else np.floor(window / 2.0) + 1.0
     return np.asarray(reach < keys)

@@ -332,7 +332,7 @@ def test_thresholds_are_searched_where_a_source_prices_them() -> None:
         ),
         (
             {
-                "accelerator": {"base": "a100-sxm-40gb", "fp8_rate": [1e14, 2e14]},
+                "accelerator": {"base": "a100-sxm-40gb", "fp8_rate": 1e14},
                 "workload": {"precision": "bf16"},
             },
             "accelerator.fp8_rate",

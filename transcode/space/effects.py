@@ -55,6 +55,13 @@ class _Given:
 def check(space: Space, fail: Fail) -> None:
     """Refuses a setting that can never have an effect in the space, and a choice among values of
     one that nothing prices."""
+    for setting in accelerator_settings(space):
+        if setting.given and setting.searched and setting.field.fixed:
+            raise fail(
+                f"is not for a search to choose: it is {setting.field.fixed}",
+                setting.where,
+                hint="give it one value; machines that differ in it are several bases",
+            )
     for given in _given(space):
         facts = _Facts(space, given)
         missing = [c for c in conditions(given.field.applies) if not c.met(facts.of(c.fact))]
@@ -64,13 +71,6 @@ def check(space: Space, fail: Fail) -> None:
                 + " and ".join(condition.text for condition in missing),
                 given.label,
                 hint="leave it out",
-            )
-    for setting in accelerator_settings(space):
-        if setting.given and setting.searched and setting.field.fixed:
-            raise fail(
-                f"is not for a search to choose: it is {setting.field.fixed}",
-                setting.where,
-                hint="give it one value; machines that differ in it are several bases",
             )
 
 

@@ -380,10 +380,7 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        filters = self.expressions("where")
-        require_written(filters, quantities, self.fail)
-        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
-        where = tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
+        where = self.filters(quantities)
         space = replace(
             space,
             where=where,
@@ -408,6 +405,15 @@ class _SpaceReader:
                 if used not in space.define and used not in space.names:
                     self.check_workload(space, used, f"define.{name}")
         return space
+
+    def filters(
+        self, quantities: Mapping[str, grammar.NamedQuantity]
+    ) -> tuple[grammar.Expression, ...]:
+        """What `where` says of the settings that the space writes."""
+        filters = self.expressions("where")
+        require_written(filters, quantities, self.file)
+        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        return tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
 
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
         written = self.data.get(key, [])

@@ -7,7 +7,8 @@ numbers may stand in objectives, constraints, `define` and `record` like a resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolved import numbers_of
 from elector.evaluation.settings import field_of
 from transcode.space.codes import Space
-from transcode.space.grammar import Expression
+from transcode.space.syntax import Expression
 
 _SPACES = ("model", "accelerator", "workload")
 _NUMBERS = ("int", "float", "bool")
@@ -42,21 +43,6 @@ def is_number(name: str) -> bool:
     return field is not None and field.type in _NUMBERS
 
 
-def require_written(
-    filters: Iterable[Expression], written: Container[str], fail: Callable[..., InputError]
-) -> None:
-    """Raises where `where` names a setting that the space does not write."""
-    for name in (name for e in filters for name in e.names if name not in written):
-        if setting_field(name) is not None:
-            raise fail(
-                "is not written in this space, and where looks at designs before they are "
-                "evaluated",
-                "where",
-                value=name,
-                hint="constraints know every numeric setting; or write this one into the space",
-            )
-
-
 def unwritten(space: Space) -> list[str]:
     """Names of all numeric settings of the designs of a space that it does not write itself.
 
@@ -74,6 +60,26 @@ def unwritten(space: Space) -> list[str]:
     names |= {key: None for key in keys if key not in apart}
     names |= {f"{w}.{key}": None for w in space.workloads if w for key in keys}
     return [name for name in names if name not in space.names]
+
+
+def require_written(
+    filters: Iterable[Expression], known: Container[str], file: Path | None
+) -> None:
+    """Refuses settings under `where` that the space does not write: it looks at designs before
+    they are evaluated. Raises InputError.
+
+    filters : the conditions. known : names of what the space writes.
+    """
+    for name in (name for condition in filters for name in condition.names):
+        if name not in known and setting_field(name) is not None:
+            raise InputError(
+                "is not written in this space, and where looks at designs before they are "
+                "evaluated",
+                file=file,
+                field="where",
+                value=name,
+                hint="constraints know every numeric setting; or write this one into the space",
+            )
 
 
 def values_of(

@@ -1,4 +1,4 @@
-"""Hybrids: what no unit can use, and lists that nothing of trains."""
+"""What changes nothing in a hybrid, since no unit that could use it has the work for it."""
 
 from __future__ import annotations
 
