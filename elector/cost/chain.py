@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import itertools
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from elector.machines.contract import (
     sum_rows,
     total,
 )
+from elector.operations.roles import RowPart
 from elector.operations.rows import PARAMETERS, Operations, Row
 
 Array = np.ndarray
@@ -92,6 +94,11 @@ class Scheduled:
         beside = self.activity.overlap.beside
         return None if beside is None else self._chosen(beside, rows)
 
+    def turns(self, rows: Array) -> Array | None:
+        """(N, P) bool, rows whose loads and computing take turns; None: nowhere."""
+        turns = self.activity.overlap.turns
+        return None if turns is None else self._chosen(turns, rows)
+
     def fuses(self, row: int) -> Array:
         """(P,) bool, streamed rows run behind the product `row` at once."""
         return self._of_designs(self.activity.of(row).fuse)
@@ -128,11 +135,12 @@ class Led:
     """Rows of a stage one after another, and streamed ones behind their products.
 
     rows : (N,) places of the rows that stand by themselves in some design. behind : streamed rows
-    in their order.
+    in their order. unpacked : product -> the row that unpacks its operand.
     """
 
     rows: Array
     behind: tuple[Behind, ...]
+    unpacked: dict[int, int] = field(default_factory=dict)
 
 
 def led(ops: Operations, subset: list[int]) -> Led:
@@ -140,15 +148,20 @@ def led(ops: Operations, subset: list[int]) -> Led:
 
     A streamed row runs behind the nearest row above it, other streamed rows apart, if that is a
     product of the same place. Only rows that a design has count: what others beside it have in
-    between (a product, a transfer between two units) does not part them.
+    between (a product, a transfer between two units) does not part them. An operand is unpacked as
+    its product, the row below, takes it up.
 
     subset : places of rows, in their order.
     """
     rows, patterns = ops.rows, _Patterns(ops)
     alone: list[int] = []
     behind: list[Behind] = []
+    unpacked: dict[int, int] = {}
     products: set[object] = set()  # places that have one
-    for r in subset:
+    for r, below in itertools.zip_longest(subset, subset[1:]):
+        if rows[r].part is RowPart.UNPACKED:
+            unpacked[below] = r
+            continue
         above: list[int] = []
         if rows[r].streamed and rows[r].place in products:
             above = _above(rows, patterns, alone, r)
@@ -159,7 +172,7 @@ def led(ops: Operations, subset: list[int]) -> Led:
             alone.append(r)
         if rows[r].matmul:
             products.add(rows[r].place)
-    return Led(np.array(alone, dtype=np.intp), tuple(behind))
+    return Led(np.array(alone, dtype=np.intp), tuple(behind), unpacked)
 
 
 def _above(rows: tuple[Row, ...], patterns: _Patterns, alone: list[int], r: int) -> list[int]:
@@ -209,7 +222,8 @@ def chain(
 ) -> Array:
     """(N, P) seconds of rows of one stream, in N pieces one after another.
 
-    Streamed rows run behind their producer: the last product before them that a design has.
+    Streamed rows run behind their producer: the last product before them that a design has. What
+    is unpacked for a product is so beside it, by the unit that the streamed rows wait for, too.
     Weights are fetched ahead while other work runs, in each run as far as there is room.
 
     stream : what the rows take; place (R,) : where each stands in it. weight : (R, P) of all rows,
@@ -218,10 +232,11 @@ def chain(
     leaders, stands = led.rows, dict(zip(led.rows.tolist(), range(led.rows.size), strict=True))
     followed, alone = _followed(designs, led, stream, place)
     if weight is not None and weight.size:
-        _lower(weight, stream.alone[place], followed)
+        _lower(weight, stream.alone[place], followed, led.unpacked)
 
     def behind(values: Array, some: Array, at: Array | None = None) -> Array:
-        """(n, P) seconds of some of the leaders and of the streamed rows behind them.
+        """(n, P) seconds of some of the leaders, of what is unpacked for them, and of the streamed
+        rows behind them.
 
         at : (P,) columns of the values; None: all.
         """
@@ -231,9 +246,14 @@ def chain(
 
         seconds = values[place[some]]
         for i, row in enumerate(some.tolist()):
+            spare = seconds[i]  # of the unit that unpacks, and runs what is streamed
+            if row in led.unpacked:
+                own = of(stream.alone[place[led.unpacked[row]]])
+                spare = np.maximum(seconds[i] - own, 0.0)
+                seconds[i] = np.maximum(seconds[i], own)
             if row in followed:
                 own, fuse = of(followed[row][0]), of(followed[row][2])
-                seconds[i] += own - np.minimum(seconds[i], own) * fuse
+                seconds[i] += own - np.minimum(spare, own) * fuse
             elif row in alone:
                 seconds[i] = np.where(of(alone[row]), seconds[i], 0.0)
         return seconds
@@ -288,10 +308,18 @@ def _behind(own: list[tuple[int, Array]], stream: Stream, place: Array) -> Array
     return total([np.where(where, stream.alone[place[row]], 0.0) for row, where in own])
 
 
-def _lower(weight: Array, alone: Array, followed: dict[int, _Followed]) -> None:
+def _lower(
+    weight: Array, alone: Array, followed: dict[int, _Followed], unpacked: dict[int, int]
+) -> None:
     """Lowers the weight of rows where they are hidden, in place; alone (R, P) : of all rows."""
+    spare = {}  # seconds of a product in which nothing is unpacked for it
+    for leader, row in unpacked.items():
+        own = alone[row]
+        spare[leader] = np.maximum(alone[leader] - own, 0.0)
+        weight[row] *= 1.0 - np.minimum(alone[leader], own) / np.maximum(own, 1e-300)
     for leader, (behind, rows, fuse) in followed.items():
-        shown = 1.0 - np.minimum(alone[leader], behind) * fuse / np.maximum(behind, 1e-300)
+        free = spare.get(leader, alone[leader])
+        shown = 1.0 - np.minimum(free, behind) * fuse / np.maximum(behind, 1e-300)
         for row, where in rows:
             weight[row] *= shown if where is _EVERYWHERE else np.where(where, shown, 1.0)
 

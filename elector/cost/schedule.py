@@ -25,6 +25,7 @@ from elector.base.table import distinct
 from elector.cost.chain import Scheduled
 from elector.cost.stage import Passed, Stage, most_of
 from elector.machines.contract import Activity, sum_rows
+from elector.operations.roles import RowPart
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -112,7 +113,9 @@ def _stage(
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
 
     def most() -> Array:
-        return most_of([activity.load(name, rows) for name in activity.busy])
+        loads = [activity.load(name, rows) for name in activity.busy]
+        held = [activity.whole(sum_rows(hold[rows])) for hold in activity.overlap.holds]
+        return most_of(loads + held)
 
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)
@@ -132,8 +135,15 @@ def stage_of(ops: Operations, index: Array, activity: Activity, rows: Array) -> 
 
     rows : (N,) places of the rows.
     """
-    chained = np.array([i for i in rows if not ops.rows[i].off_chain], dtype=np.intp)
+    chained = np.array([i for i in rows if _waited_for(ops, i, activity)], dtype=np.intp)
     return Stage(Scheduled.of(ops, index, activity), rows, chained) if chained.size else None
+
+
+def _waited_for(ops: Operations, i: int, activity: Activity) -> bool:
+    """Whether something waits for a row: for an operand its product, if another unit unpacks it."""
+    if ops.rows[i].part is RowPart.UNPACKED:
+        return activity.of(i).overlap.unpacks
+    return not ops.rows[i].off_chain
 
 
 def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array]:
@@ -146,7 +156,10 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     bit, and what stands beside it must not decide which one it gets.
     """
     best, chosen = stage.seconds(together, together, together.streams), together.streams + 0.0
-    several = np.flatnonzero(streams > 1.0)
+    split = streams > 1.0
+    if split.any():
+        split &= stage.least(together, None, streams) < best
+    several = np.flatnonzero(split)
     if not several.size:
         return best, chosen
     if several.size < streams.size:

@@ -191,7 +191,7 @@ class Stage:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
             works[name] = load, here, there
-        return _OfRows(*self._rows_of(together, apart, n), works)
+        return _OfRows(*self._rows_of(together, apart, n), works, self._in_turn(apart, n))
 
     def _bounds(
         self, together: Passed, apart: Passed, n: Array, rows: _OfRows
@@ -205,15 +205,18 @@ class Stage:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
+        more = rows.turns
         for i, (load, part, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, periods), 0.0)
+            taken = overlap(load + more, part + more, passes, n, periods)
+            load = load + np.where(load > 0.0, more, 0.0)
+            whole = np.where(load > 0.0, taken, 0.0)
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
-    def least(self, together: Passed, apart: Passed, n: Array) -> Array:
-        """(D,) seconds that n streams take at least.
+    def least(self, together: Passed, apart: Passed | None, n: Array) -> Array:
+        """(D,) seconds that n streams take at least, or, without `apart`, any number up to n.
 
         Streams never take less of a resource, nor of the chain, than all sequences together, and
         none passes a row faster than in more streams. What a resource works for longer than its
@@ -222,10 +225,11 @@ class Stage:
         together, apart : the rows in one stream, and in as many as there are, or in more than n.
         """
         once, inside = self._pass_of(together, apart, n)
-        bounds = [once + inside + self.single * (1.0 - 1.0 / n) + self.after]
+        fewest = n if apart else np.minimum(n, 2.0)
+        bounds = [once + inside + self.single * (1.0 - 1.0 / fewest) + self.after]
         for name, load in self.loads.items():
             bounds.append(load)
-            if name not in apart.held:
+            if name not in (apart or together).held:
                 here, there = self._shares(name, n)
                 bounds.append(load + self._idle(name, once - there, inside - here))
         return most_of(bounds)
@@ -243,22 +247,25 @@ class Stage:
         idle = np.maximum(once, 0.0) / np.minimum(periods, self.rounds)
         return idle + np.maximum(inside, 0.0) / periods
 
-    def _pass_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+    def _pass_of(self, together: Passed, apart: Passed | None, n: Array) -> tuple[Array, Array]:
         """(D,) seconds of one of n streams outside and inside the layers."""
         once, inside = self._rows_of(together, apart, n)
         return once, inside + self._attention_of(together, apart, n)
 
-    def _rows_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+    def _rows_of(self, together: Passed, apart: Passed | None, n: Array) -> tuple[Array, Array]:
         """`_pass_of` without attention."""
         each = self.designs.spread(n)
-        once = self.designs.sum(np.maximum(together.once / each, apart.once))
-        return once, self.designs.sum(np.maximum(together.chain / each, apart.chain))
+        once, inside = together.once / each, together.chain / each
+        if apart is not None:
+            once, inside = np.maximum(once, apart.once), np.maximum(inside, apart.chain)
+        return self.designs.sum(once), self.designs.sum(inside)
 
-    def _attention_of(self, together: Passed, apart: Passed, n: Array) -> Array | float:
+    def _attention_of(self, together: Passed, apart: Passed | None, n: Array) -> Array | float:
         """(D,) seconds of attention of one of n streams."""
-        if together.attention is None or apart.attention is None:
+        if together.attention is None:
             return 0.0
-        return np.maximum(together.attention / n, apart.attention)
+        share, own = together.attention / n, apart.attention if apart else None
+        return share if own is None else np.maximum(share, own)
 
     def _elsewhere(
         self, name: str, together: Passed, apart: Passed, n: Array
@@ -276,6 +283,18 @@ class Stage:
             outside = np.maximum(outside, (once - there) / share)
             within = np.maximum(within, (inside - here) / share)
         return outside, within
+
+    def _in_turn(self, apart: Passed, n: Array) -> Array:
+        """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
+        the unit that does so most."""
+        designs, most = self.designs, np.zeros(self.rounds.size)
+        turns = designs.turns(self.chained) if self.holds else None
+        for name, own in apart.busy.items():
+            if turns is not None and not designs.summed(name):
+                longer = designs.spread(n) * own - designs.each(name, self.chained)
+                longer = np.where(turns, np.maximum(longer, 0.0), 0.0)
+                most = np.maximum(most, designs.sum(longer))
+        return most
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -388,12 +407,14 @@ class _OfRows:
     """What rows come to in one of n streams, attention apart, all (D,).
 
     once, inside : seconds outside and inside the layers. works : resource -> its seconds for all
-    rows, and for one stream inside the layers and outside.
+    rows, and for one stream inside the layers and outside. turns : for which rows that take turns
+    compute longer than in one stream.
     """
 
     once: Array
     inside: Array
     works: dict[str, tuple[Array, Array, Array]]
+    turns: Array
 
 
 def _longest(bounds: dict[str, tuple[Array, Array]]) -> Array:
@@ -430,7 +451,10 @@ def _rounds(ops: Operations, rows: Array) -> Array:
 
 
 def most_of(loads: list[Array]) -> Array:
-    """The largest of arrays, place by place."""
+    """The largest of arrays, place by place.
+
+    loads : (D,) each.
+    """
     most = loads[0]
     for load in loads[1:]:
         most = np.maximum(most, load)

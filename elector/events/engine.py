@@ -49,7 +49,9 @@ class Job:
     latency : seconds after which a piece's result is there once its unit is free again.
     weights : parameters it needs, or None. off_chain : nothing in its sequence waits for it.
     memory : where its bytes lie.
-    waits : jobs that must be done before; behind : job whose pieces it follows one by one.
+    waits : jobs that must be done before; behind : jobs whose pieces it follows one by one.
+    unpacks : job whose operand it unpacks: of a product, one piece while the one before is
+        multiplied; or None.
     amount, also : see elector.machines.pieces.Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
@@ -69,7 +71,8 @@ class Job:
     amount: float = 1.0
     also: tuple[str, float] | None = None
     waits: list[int] = field(default_factory=list)
-    behind: int | None = None
+    behind: list[int] = field(default_factory=list)
+    unpacks: int | None = None
     turns: bool = False
     turn: int = 0
     asked: int = 0
@@ -126,20 +129,24 @@ class EventEngine:
         self.ready: dict[str, list[tuple[bool, int]]] = {job.unit: [] for job in jobs}
         self.queued = [False] * len(jobs)
         self.awake: dict[str, None] = {}
+        self.hurried: dict[str, None] = {}  # those that got work as another began its own
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = 0
         self.waiting = [len(job.waits) for job in jobs]
         self.followers: list[list[int]] = [[] for _ in jobs]
+        self.unpacking: dict[int, int] = {}
         ahead: dict[int, Weights] = {}
         for n, job in enumerate(jobs):
-            for w in (*job.waits, *(() if job.behind is None else (job.behind,))):
+            for w in (*job.waits, *job.behind):
                 self.followers[w].append(n)
+            if job.unpacks is not None:
+                self.unpacking[job.unpacks] = n
             if job.weights is not None:
                 job.weights.users.append(n)
                 if not job.turns:
                     ahead[id(job.weights)] = job.weights
-        for w in sorted(ahead.values(), key=lambda w: w.order):
-            self.memories[jobs[w.users[0]].memory].ahead.append(w)
+        for own in sorted(ahead.values(), key=lambda own: own.order):
+            self.memories[jobs[own.users[0]].memory].ahead.append(own)
         for n in range(len(jobs)):
             self._ask(n)
             self._offer(n)
@@ -161,9 +168,11 @@ class EventEngine:
 
     def _dispatch(self) -> None:
         awake, self.awake = self.awake, {}
-        for unit in awake:
-            while self.ready.get(unit) and self._fits(unit):
-                self._start(unit)
+        while awake:
+            for unit in awake:
+                while self.ready.get(unit) and self._fits(unit):
+                    self._start(unit)
+            awake, self.hurried = self.hurried, {}
         for name, memory in self.memories.items():
             if memory.free:
                 self._transfer(name, memory)
@@ -173,10 +182,11 @@ class EventEngine:
         job = self.jobs[n]
         if self.waiting[n]:
             return 0
-        if job.behind is None:
-            return job.pieces
-        producer = self.jobs[job.behind]
-        return producer.finished * job.pieces // producer.pieces
+        producers = [self.jobs[before] for before in job.behind]
+        pieces = [producer.finished * job.pieces // producer.pieces for producer in producers]
+        if job.unpacks is not None:
+            pieces.append(self.jobs[job.unpacks].started + 1)
+        return min(pieces, default=job.pieces)
 
     def _ask(self, n: int) -> None:
         """Queue the fetches of activations that exist by now."""
@@ -234,8 +244,15 @@ class EventEngine:
             self.free[name] -= amount
             self._note(name, job, seconds, amount)
         job.running = True
+        self._hurry(n)
         self._at(seconds, lambda: self._left(n, taken))
         self._at(seconds + job.latency, lambda: self._computed(n))
+
+    def _hurry(self, n: int) -> None:
+        """Of a job that began a piece the next piece of its operand may be unpacked."""
+        if n in self.unpacking:
+            self._offer(self.unpacking[n])
+            self.hurried[self.jobs[self.unpacking[n]].unit] = None
 
     def _left(self, n: int, taken: list[tuple[str, float]]) -> None:
         self.jobs[n].running = False
@@ -256,19 +273,23 @@ class EventEngine:
         before, after = load / memory.bandwidth, store / memory.bandwidth
         seconds = job.seconds[piece]
         job.started += 1
+        # Pieces follow each other through the unit; what the last one leaves there is waited for.
+        wait = job.latency if job.started == job.pieces else 0.0
+        end = before + seconds + wait + after
         job.running, memory.free = True, False
+        self._hurry(n)
         self._note(job.memory, job, before)
         for name, amount in taken:
             self.free[name] -= amount
             self._note(name, job, seconds, amount, before)
-        self._note(job.memory, job, after, 1.0, before + seconds)
+        self._note(job.memory, job, after, 1.0, end - after)
 
         def finish() -> None:
             memory.free = True
             self._left(n, taken)
 
-        self._at(before + seconds + after, finish)
-        self._at(before + seconds + after + job.latency, lambda: self._computed(n))
+        self._at(end, finish)
+        self._at(end + job.latency - wait, lambda: self._computed(n))
 
     def _note(
         self, resource: str, job: Job, seconds: float, amount: float = 1.0, later: float = 0.0
@@ -302,7 +323,7 @@ class EventEngine:
             job.storing += 1
             memory.stores.append(n)
         for follower in self.followers[n]:
-            if self.jobs[follower].behind == n:
+            if n in self.jobs[follower].behind:
                 self._ask(follower)
                 self._offer(follower)
         self._close(n)
@@ -313,7 +334,7 @@ class EventEngine:
         if job.finished < job.pieces or job.storing:
             return
         for follower in self.followers[n]:
-            if self.jobs[follower].behind != n:
+            if n not in self.jobs[follower].behind:
                 self.waiting[follower] -= 1
                 self._ask(follower)
                 self._offer(follower)
@@ -335,7 +356,7 @@ class EventEngine:
             w = memory.ahead[0]
             part = w.size / w.pieces
             fits = memory.held_weights < 1e-9 * part or memory.held_weights + part <= memory.room
-            if fits and not (own and n < w.order):
+            if fits and not (own and self._sooner(n, w)):
                 memory.held_weights += part
                 self._move(name, w.users[0], part, lambda: self._arrived_weights(w))
                 if w.fetched + 1 == w.pieces:  # memory serves one transfer at a time
@@ -346,6 +367,12 @@ class EventEngine:
             heapq.heapify(memory.fetches)
             memory.held += size
             self._move(name, n, size, lambda: self._arrived(n))
+
+    def _sooner(self, n: int, w: Weights) -> bool:
+        """Whether a job needs its next piece sooner than the next piece of some weights is needed:
+        it is older, or has the piece of them already that goes with it."""
+        job = self.jobs[n]
+        return n < w.order or (job.weights is w and job.fetched < w.fetched)
 
     def _oldest_fetch(self, memory: Memory) -> int:
         """The oldest job with a fetch that has room; else the oldest at all; -1 without any."""

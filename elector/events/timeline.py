@@ -34,11 +34,15 @@ from elector.events.engine import EventEngine, Job, Span, Weights
 from elector.hybrid.assign import TRANSFER, carries_weights
 from elector.machines import MACHINES
 from elector.machines.contract import Hybrid
-from elector.machines.pieces import PIECES, Case, EventModel, LayerRun, RowWork
-from elector.operations.rows import Row
+from elector.machines.pieces import PIECES, Case, EventModel, LayerRun, RowWork, cut
+from elector.operations.roles import RowPart
+from elector.operations.rows import PARAMETERS, Row
 from elector.technology import Technology
 
 MOST_PIECES = 256
+#: Pieces of all jobs of a stage, at least, as long as none has more than so many: nothing overlaps
+#: the first piece of a step and its last, and of a few large products an eighth takes long.
+FINE, FINE_PIECES = 2_048, 64
 #: Pieces of all jobs after which a run is refused: it would take minutes.
 MOST_JOBS = 400_000
 
@@ -100,16 +104,20 @@ class _Writer:
         self.chunk, self.units, self.i = chunk, units, int(chunk.index[0])
         self.hybrid: Hybrid | None = chunk.machine.hybrid
         self.jobs: list[Job] = []
-        self.pieces = 0
+        self.pieces, self.fine = 0, 0.0
         self.last: dict[int, int] = {}
         self.kernels: dict[str, list[int]] = {}
+        self.launched: dict[str, int] = {}  # the last launch of a host
         self.weights: dict[tuple[int, int, int], Weights] = {}
         self.sent: dict[tuple[int, int, int], int] = {}  # weights on a link: their job
+        self.unpacked: dict[tuple[int, int, int], int] = {}  # weights in another format: their job
 
     def write(self, phases: tuple[str, ...], streams: int) -> list[Job]:
         """Jobs of the rows of these phases, the batch being split into so many streams."""
         ops = self.chunk.ops
         rows = [r for r, row in enumerate(ops.rows) if row.phase in phases and self._count(r) > 0]
+        runs = sum(self._count(r) for r in rows) * streams
+        self.fine = min(FINE / max(runs, 1.0), FINE_PIECES)
         for groups in self._passes(self._groups(rows)):
             turns = self._turns(groups)
             repeats = [self._repeat(group) // turns for group in groups]
@@ -184,28 +192,69 @@ class _Writer:
     def _sequence(self, group: list[int], turns: int, one: LayerRun) -> None:
         """The jobs of one layer for one sequence, each waiting for the one before."""
         leader: int | None = None
-        stream = one.stream
+        stream, operand = one.stream, None
         for r in group:
             row, before = self.chunk.ops.rows[r], self.last.get(stream)
-            times = self._count(r) / turns / one.repeat
-            jobs = self._jobs(replace(one, row=r, times=times))
+            run = replace(one, row=r, times=self._count(r) / turns / one.repeat)
+            if row.part is RowPart.UNPACKED and not self._queues(r):
+                operand = run
+                continue
+            jobs = self._jobs(run)
             if not jobs:
                 continue
-            if before is not None and self._follows(r, before, leader):
-                self.jobs[jobs[0]].behind = before
-            elif before is not None and row.phase != "update":  # tensors do not wait for others
-                self.jobs[jobs[0]].waits.append(before)
+            self._after(jobs[0], before, leader)
+            if operand is not None:
+                self._unpack(operand, self.jobs[jobs[0]], jobs[0])
+                operand = None
             if row.off_chain:
                 continue
             self.last[stream] = jobs[-1]
             leads = row.matmul or (row.streamed and leader is not None)
             leader = jobs[-1] if leads else None
 
+    def _after(self, n: int, before: int | None, leader: int | None) -> None:
+        """Lets a job follow the one before it in its sequence."""
+        job = self.jobs[n]
+        if before is not None and self._follows(job.row, before, leader):
+            job.behind.append(before)
+        elif before is not None and self.chunk.ops.rows[job.row].phase != "update":
+            job.waits.append(before)  # tensors do not wait for others
+
+    def _queues(self, r: int) -> bool:
+        """Whether the unit of a row works off its jobs in their order."""
+        unit = self.units.get(self._start(r))
+        return unit is not None and unit.ahead > 0
+
+    def _unpack(self, run: LayerRun, product: Job, place: int) -> None:
+        """An operand is unpacked ahead of its product, at `place`, which follows piece by piece.
+
+        A weight is unpacked once for all sequences, as soon as it is there and the one before it
+        is done; a cache by each sequence, as soon as its product could begin.
+        """
+        shared = self.chunk.ops.rows[product.row].b in PARAMETERS
+        key = run.turn, run.layer, run.row
+        if shared and key in self.unpacked:
+            product.behind.append(self.unpacked[key])
+            return
+        first, *_ = self._jobs(replace(run, streams=1) if shared else run)
+        job = self.jobs[first]
+        job.off_chain, job.unpacks = False, place
+        if not shared:
+            job.waits, job.behind = list(product.waits), list(product.behind)
+        elif self.unpacked:
+            job.waits.append(next(reversed(self.unpacked.values())))
+        if product.weights is not None and not product.turns:
+            job.weights, product.weights.sharers = product.weights, product.weights.sharers + 1
+            job.seconds = cut(sum(job.seconds), product.pieces)
+        if shared:
+            self.unpacked[key] = first
+        product.behind.append(first)
+
     def _follows(self, r: int, before: int, leader: int | None) -> bool:
         """Whether pieces of row `r` follow those of the job before one by one."""
         row, last = self.chunk.ops.rows[r], self.jobs[before].row
         unit = self.units.get(self._start(r))
-        if unit is None or self._start(last) != self._start(r):
+        if unit is None or unit.ahead or self._start(last) != self._start(r):
             return False
         if row.streamed and unit.fuse and before == leader:
             return True
@@ -224,10 +273,10 @@ class _Writer:
         # fetching runs ahead.
         share = max(sizes[0], sizes[1]) / unit.buffer
         wanted = max(min(8.0 * share, MOST_PIECES), 4.0 * share)
-        cut = int(max(unit.least, np.ceil(wanted)))
-        self._require((self.pieces + cut) / PIECES)
+        most = int(max(unit.least, np.ceil(max(wanted, self.fine))))
+        self._require((self.pieces + most) / PIECES)
         places: list[int] = []
-        for work in unit.work(replace(run, most=cut)):
+        for work in unit.work(replace(run, most=most)):
             job = self._job(run, work, sizes, start)
             if places:
                 job.waits.append(places[-1])
@@ -242,7 +291,8 @@ class _Writer:
         self, run: LayerRun, work: RowWork, sizes: tuple[float, float, float], start: str
     ) -> Job:
         weights, fetch, store = sizes
-        shared, turns = None, self.units[start].turns(run.row)
+        # What moves nothing waits for no transfer, and none waits for it.
+        shared, turns = None, self.units[start].turns(run.row) and sum(sizes) > 0
         if weights > 0:
             # Weights are fetched once and stay until the last sequence has used them.
             order = (len(self.jobs), len(work.seconds), weights, run.streams)
@@ -295,7 +345,12 @@ class _Writer:
         before = self.last.get(job.stream)
         if before is not None and self._start(self.jobs[before].row) != start:
             launch.waits.append(before)
-        job.waits.append(self._add(launch))
+        place = self._add(launch)
+        if not work.early:
+            job.waits.append(place)
+        elif start in self.launched:
+            job.waits.append(self.launched[start])
+        self.launched[start] = place
 
     def _transfer(self, run: LayerRun) -> int:
         """A transfer takes its link for its bytes, and arrives a latency later.

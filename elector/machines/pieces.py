@@ -74,7 +74,8 @@ class RowWork:
     unit : its name. seconds : of each piece. latency : until a piece's result is there once the
     unit is free again. share : of the row's traffic. launch : seconds a host needs before.
     amount : share of the unit that a piece takes. also : another unit, and the share of it, that
-    the first piece takes at the same time; or None.
+    the first piece takes at the same time; or None. early : the host launches the next job
+    meanwhile, as it launched this one before.
     """
 
     unit: str
@@ -84,6 +85,7 @@ class RowWork:
     launch: float = 0.0
     amount: float = 1.0
     also: tuple[str, float] | None = None
+    early: bool = False
 
 
 class EventModel(Protocol):

@@ -320,6 +320,7 @@ class Overlap(ActivityRecord):
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
+    unpacks : an operand in another format is unpacked beside its product, by another unit.
     """
 
     one: Stream | None = None
@@ -329,6 +330,7 @@ class Overlap(ActivityRecord):
     holds: tuple[Array, ...] = ()
     periods: dict[str, Array] = field(default_factory=dict)
     queued: bool | Array = False
+    unpacks: bool = False
 
     @classmethod
     def merge(cls, units: Units) -> Self:

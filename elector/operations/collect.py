@@ -209,9 +209,9 @@ class Collector:
         """
         self.numbers[row]["out_bytes"] = self.numbers[row]["out_bytes"] + size
 
-    def graph(self) -> Graph:
-        """Which rows make the operands of which."""
-        return Graph(self.operands, self.table("count") > 0, further=self.further)
+    def graph(self, count: Array) -> Graph:
+        """Which rows make the operands of which; count (R, M) : runs of each."""
+        return Graph(self.operands, count > 0, further=self.further)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.

@@ -29,6 +29,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities, require_reachable
+from transcode.space.settings import is_number, require_written
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -379,24 +380,27 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        where = tuple(
-            grammar.require_finite(
-                grammar.bind(e, quantities, file=self.file, field="where"),
-                file=self.file,
-                field="where",
-            )
-            for e in self.expressions("where")
-        )
+        filters = self.expressions("where")
+        require_written(filters, quantities, self.fail)
+        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        where = tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
         space = replace(
             space,
             where=where,
             constraints=self.expressions("constraints"),
             reference=self.reference(space),
-            record=self.record(),
+            record=self.record(space),
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
+            if name in space.names:
+                raise self.fail(
+                    "is a setting of this space: an objective of it is an expression",
+                    "objectives",
+                    value=name,
+                    hint=f"1 * {name}",
+                )
             if name not in space.define:
                 self.check_workload(space, name, "objectives")
         for name, expression in space.define.items():
@@ -426,14 +430,18 @@ class _SpaceReader:
             require_reachable(space, name, result[name], file=self.file, field=at)
         return result
 
-    def record(self) -> tuple[str, ...]:
-        return names_of(self.data.get("record", []), self.file)
+    def record(self, space: Space) -> tuple[str, ...]:
+        """Results; settings that the space writes are recorded anyway."""
+        names = names_of(self.data.get("record", []), self.file)
+        return tuple(name for name in names if name not in space.names)
 
     def check_workload(self, space: Space, name: str, where: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
         own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
         if name in space.accuracy.names or (several and first in own):
+            return
+        if is_number(name) and all(name not in given for given in space.workloads.values()):
             return
         if several:
             raise self.fail(

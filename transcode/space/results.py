@@ -12,6 +12,7 @@ from elector.cost import results
 from elector.cost.results import Metric, Registry
 from transcode.space import grammar
 from transcode.space.codes import Space
+from transcode.space.settings import setting_field
 
 #: Results of the chip or the model alone: with several workloads they need no workload's name.
 SHARED = tuple(metric.name for metric in results.registry() if metric.shared)
@@ -37,12 +38,17 @@ def names_of(written: object, file: Path | None) -> tuple[str, ...]:
 
 
 def registry_of(space: Space) -> Registry:
-    """The registry with what the space itself names under `define`."""
+    """The registry with what the space itself names: settings, and expressions of `define`."""
     return registry().extended(_defined(space))
 
 
 def _defined(space: Space) -> Iterable[Metric]:
     known = quantities(space, space.named)
+    for name in space.named:
+        field = None if name in space.names else setting_field(name)
+        if field is not None:
+            unit, text = field.unit or "1", field.description
+            yield Metric(name, unit, unit, "", "workload", "always", "", name, "", text)
     for name, expression in space.define.items():
         unit = grammar.unit_of(expression, known) or "1"
         known[name] = grammar.NamedQuantity(unit)
@@ -52,7 +58,11 @@ def _defined(space: Space) -> Iterable[Metric]:
 
 
 def unit_of(name: str) -> grammar.NamedQuantity:
-    """The unit of a result by its name; that of a defined one follows from its space."""
+    """The unit of a result, or of a setting, by its name; that of a defined one follows from its
+    space."""
+    field = setting_field(name)
+    if field is not None:
+        return grammar.NamedQuantity(field.unit or "1")
     return grammar.NamedQuantity(registry().get(name).unit)
 
 

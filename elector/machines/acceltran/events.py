@@ -21,11 +21,14 @@ LANES_DRAWN = 2048
 class AccelTranUnits:
     """Lanes, activation units, softmax units and layer-norm units of one design."""
 
-    least, ahead = PIECES, 0
+    least = PIECES
 
     def __init__(self, case: Case) -> None:
         self.case, self.i = case, case.pair
         self.number, self.name = case.number, case.name
+        # The released simulator runs operations one after another, and overlaps nothing.
+        self.released = self.name["convention"] == "released"
+        self.ahead = int(self.released)
         self.lanes = self.number["pe"] * self.number["lanes_per_pe"]
         self.clock, self.fuse = self.number["clock"], True
         self.buffer = self.number["weight_buffer"] * TILE_SHARE
@@ -37,7 +40,7 @@ class AccelTranUnits:
     def turns(self, row: int) -> bool:
         """Whether its loads and computing take turns."""
         turns = self.case.activity.overlap.turns
-        return turns is not None and bool(turns[row, 0])
+        return self.released or (turns is not None and bool(turns[row, 0]))
 
     def work(self, run: LayerRun) -> list[RowWork]:
         """Seconds of each piece, and latency of a result."""

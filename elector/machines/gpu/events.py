@@ -27,6 +27,7 @@ from elector.machines.gpu.kernels import (
     tiles,
 )
 from elector.machines.gpu.stacks import (
+    alone,
     in_flash,
     kernels,
     passes,
@@ -78,6 +79,8 @@ class GpuUnits:
         self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
         self.flash = stack  # of it flash.start and flash.rate
         self.first = float(case.activity.start[0])
+        # Products without a model around them are timed one list after another.
+        self.alone = alone(case.ops.rows)
         self.credit = 0.0
         self.whole = case.ops.whole_sides()
         self.width = products.width
@@ -112,7 +115,9 @@ class GpuUnits:
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
         latency = self.start if count else 0.0
-        return [RowWork(unit, each, latency, share, launch) for launch in launches]
+        return [
+            RowWork(unit, each, latency, share, launch, early=self.alone) for launch in launches
+        ]
 
     def _seconds(self, r: int) -> tuple[str, float]:
         """What computes one run of a row, and its seconds."""

@@ -55,6 +55,7 @@ from elector.machines.gpu.stacks import (
     CHUNKS,
     IMPLEMENTATIONS,
     SERVING_ONLY,
+    alone,
     appended,
     in_flash,
     kernels,
@@ -66,7 +67,6 @@ from elector.machines.gpu.stacks import (
     unpacked,
 )
 from elector.machines.tiling import Memories, TilingPlan, plan
-from elector.operations.roles import ModelSection
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -314,7 +314,7 @@ def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> Gp
 def _start(p: PreparedGpu, index: Array) -> Array:
     """(D,) seconds of the host before and after a step, and around each prompt, and piece of a
     prompt, that is read apart. Around products alone there is no step of a model."""
-    if all(row.matmul and row.place.section is ModelSection.LIST for row in p.ops.rows):
+    if alone(p.ops.rows):
         return np.zeros(index.size)
     workload = p.ops.workload
     once = p.stack["step"] + p.stack["update"] * workload.training

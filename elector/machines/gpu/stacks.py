@@ -11,7 +11,16 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.workload import Workload
-from elector.operations.roles import BIASES, DROPOUTS, OTHER_HEADS, RESIDUALS, Place, Role, RowPart
+from elector.operations.roles import (
+    BIASES,
+    DROPOUTS,
+    OTHER_HEADS,
+    RESIDUALS,
+    ModelSection,
+    Place,
+    Role,
+    RowPart,
+)
 from elector.operations.rows import Row
 from elector.operations.scope import formula
 
@@ -180,6 +189,11 @@ def _inside(rows: tuple[Row, ...], attention: str) -> list[bool]:
 def fusible(row: Row) -> bool:
     """Whether a kernel of attention may hold an operation: of heads of a scaled dot product."""
     return row.in_attention and row.role not in OTHER_HEADS
+
+
+def alone(rows: tuple[Row, ...]) -> bool:
+    """Whether all there is are products, without a step of a model around them."""
+    return all(row.matmul and row.place.section is ModelSection.LIST for row in rows)
 
 
 def in_flash(row: Row) -> bool:

@@ -179,11 +179,11 @@ class ReramUnits:
         matrices = max(round(run.times), 1)
         for matrix in range(matrices):
             unit = self._unit(run, matrix if matrices > 1 else None)
-            share = 1.0 / matrices / (bool(rest) + bool(rounds))
+            share = self.copies * rounds / vectors / matrices  # of what vectors bring and leave
             if rest:
-                seconds = [each * run.times / matrices]
-                last = 0.0 if rounds else wait
-                works.append(RowWork(unit, seconds, last, share, amount=rest / self.copies))
+                seconds, last = [each * run.times / matrices], 0.0 if rounds else wait
+                own = rest / vectors / matrices
+                works.append(RowWork(unit, seconds, last, own, amount=rest / self.copies))
             if rounds:
                 pieces = min(run.most, rounds)
                 seconds = [rounds * each * run.times / matrices / pieces] * pieces

@@ -27,11 +27,13 @@ class SystolicUnits:
         self.fuse = bool(self.number["fuse"])
         lanes = self.number["vector_lanes"] or self.number["cols"] * self.number["arrays"]
         self.lanes = lanes
+        # As the peer counts, nothing but its interfaces stalls.
+        self.peer = self.name["convention"] == "scalesim"
 
     def turns(self, row: int) -> bool:
         """Whether its loads and computing take turns."""
         turns = self.case.activity.overlap.turns
-        return turns is not None and bool(turns[row, 0])
+        return turns is not None and not self.peer and bool(turns[row, 0])
 
     def work(self, run: LayerRun) -> list[RowWork]:
         """Seconds of each piece, the work of the sequence being 1 / streams of the batch's."""
@@ -44,8 +46,10 @@ class SystolicUnits:
         cycles, latency, moved = self._product(row, streams)
         seconds = cycles * times / self.number["clock"]
         port = self.number["sram_bandwidth"]
-        if port and self.name["convention"] != "scalesim":
-            # The array waits for its operands, and for room for its results.
+        # The array waits for its operands, and for room for its results.
+        if self.peer:
+            seconds = max(seconds, self._interface(row) * times / streams)
+        elif port:
             seconds = max(seconds, moved * times / port)
         return [RowWork("array", cut(seconds, run.most), latency / self.number["clock"])]
 
@@ -68,7 +72,7 @@ class SystolicUnits:
         flow = self.name["dataflow"]
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
         rows, cols = self.number["rows"], self.number["cols"]
-        if self.name["convention"] == "scalesim":
+        if self.peer:
             return self._peer(sr, sc, t, batch), 0.0, 0.0
         parts = self._parts(sr, t)
         widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
@@ -141,11 +145,21 @@ class SystolicUnits:
                     cycles += load + cols + t - 2
         return cycles - 1
 
+    def _interface(self, row: int) -> float:
+        """Seconds in which the slowest of the peer's interfaces moves the words of one run, as many
+        as the tile plan has: none where the bandwidth is not given."""
+        return float(self.case.activity.row("memory", row)[0]) / self._runs(row)
+
+    def _runs(self, row: int) -> float:
+        return max(float(self.case.ops.count[row, self.i]), 1.0)
+
     def traffic(self, row: int) -> tuple[float, float, float]:
-        """Main memory bytes of one run, as the tile plan moves them."""
+        """Main memory bytes of one run, as the tile plan moves them; none as the peer counts."""
+        if self.peer:
+            return 0.0, 0.0, 0.0
         details = self.case.activity.details
         assert details is not None and details.moved is not None
-        count = max(float(self.case.ops.count[row, self.i]), 1.0)
+        count = self._runs(row)
         weights, read, written = (float(x[row, 0]) / count for x in details.moved)
         return weights, read, written
 
