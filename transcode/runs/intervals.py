@@ -120,7 +120,10 @@ def accuracy_stream(model: str) -> str:
 
 
 def models(space: Space, codes: Array) -> list[str]:
-    """A name for the model of each design: designs of one model have the same."""
+    """A name for the model of each design: designs of one model have the same.
+
+    codes : (D, S) of the designs.
+    """
     return [str(key) for key in space.section_key(space.sections[0], codes).tolist()]
 
 
