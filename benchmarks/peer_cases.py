@@ -46,8 +46,8 @@ BOARDS = {
     "b200-sxm-192gb": (2250, 180, 8000, "b200_sxm"),
 }
 BACKENDS = {"tensorrt-llm": "trtllm", "vllm": "vllm", "sglang": "sglang"}
-#: Formats in its words. Keys and values have that of the products, as in ours, but for SGLang,
-#: which keeps them in 16 bits and was timed with no others.
+#: Formats in its words. Keys and values have that of the products, but for SGLang, whose rows have
+#: them in 16 bits, in ours as well.
 GEMM = {"bf16": "bfloat16", "fp8": "fp8"}
 
 

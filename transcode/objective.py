@@ -18,7 +18,7 @@ from elector.base.table import Column
 from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
-from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities
+from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities, settings
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
@@ -258,8 +258,10 @@ class Problem:
         results = {
             name: np.full(size, np.nan) if name in own.names else _result(name, costs, size)
             for name in self.result_names
-            if name not in self.space.define
+            if name not in self.space.define and not settings.is_number(name)
         }
+        given = [name for name in self.result_names if settings.is_number(name)]
+        results |= settings.values_of(self.space, given, columns, size) if given else {}
         reasons = _reasons(costs, runs)
 
         def asked(given: dict[str, np.ndarray]) -> Outcome:
@@ -340,8 +342,8 @@ def costs_of(
     """
     size, decoded = len(codes), space.decode(codes) if columns is None else columns
     costs: dict[str, Costs] = {}
-    for workload, settings in space.workloads.items():
-        own = {name: Column.constant(value, size) for name, value in settings.items()}
+    for workload, given in space.workloads.items():
+        own = {name: Column.constant(value, size) for name, value in given.items()}
         costs[workload] = evaluator({**decoded, **own}, size)
         _require_size(costs[workload].feasible, size, "feasible")
     if space.run is not None:
@@ -429,6 +431,8 @@ def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
 def bound(space: Space, names: list[str]) -> Space:
     """The space with the names of its results checked and the units of its expressions resolved."""
     known = [*names, *(space.accuracy.names if space.uses_accuracy else ())]
+    known += settings.unwritten(space)
+    _refuse_texts(space)
     space = replace(space, define=_defined(space, known))
     known += space.define
     for field_name, used in (
@@ -445,11 +449,22 @@ def bound(space: Space, names: list[str]) -> Space:
                     allowed=known,
                 )
     bindings = quantities(space, known)
-    constraints = tuple(
-        grammar.bind(e, bindings, file=space.source, field="constraints") for e in space.constraints
-    )
+    constraints = tuple(_bound(e, bindings, space.source, "constraints") for e in space.constraints)
     check_bounds(constraints, space)
     return replace(space, constraints=constraints)
+
+
+def _refuse_texts(space: Space) -> None:
+    """Refuses settings that are no numbers where the space does not write them."""
+    for name in space.named:
+        written = name in space.names or name in space.define
+        if not written and settings.setting_field(name) and not settings.is_number(name):
+            raise InputError(
+                "is no number, and not written in this space",
+                file=space.source,
+                value=name,
+                hint="expressions know all numeric settings, and what the space writes",
+            )
 
 
 def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
@@ -460,8 +475,19 @@ def _defined(space: Space, known: list[str]) -> dict[str, grammar.Expression]:
         if name in known:
             raise InputError("is a result already", file=space.source, field=field_name, value=name)
         bindings = quantities(replace(space, define=expressions), known)
-        expressions[name] = grammar.bind(expression, bindings, file=space.source, field=field_name)
+        expressions[name] = _bound(expression, bindings, space.source, field_name)
     return expressions
+
+
+def _bound(
+    expression: grammar.Expression,
+    quantities: Mapping[str, grammar.NamedQuantity],
+    file: object,
+    field_name: str,
+) -> grammar.Expression:
+    """The expression with names checked and units resolved, and no division by a constant 0."""
+    resolved = grammar.bind(expression, quantities, file=file, field=field_name)
+    return grammar.require_finite(resolved, file=file, field=field_name)
 
 
 def check_bounds(expressions: tuple[grammar.Expression, ...], space: Space) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elector.base.errors import ElectorError, InputError
+from elector.base.output import made_folder
 from transcode.extras import installing
 
 if TYPE_CHECKING:
@@ -213,9 +214,9 @@ def plain(value: Any) -> Any:
 
 def serve(folder: Path | None) -> None:
     """Run the server on standard input and output until its client leaves."""
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ElectorError(f"{folder}: {error.strerror}") from None
-    server(folder).run("stdio")
+    if folder is None:
+        server(folder).run("stdio")
+        return
+    with made_folder(folder, "--folder"):
+        served = server(folder)
+    served.run("stdio")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from elector.base.spelling import spelled
+
 #: What XML 1.0 has no way to write: control characters, surrogates, two non-characters.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -26,7 +28,8 @@ class JUnitCase:
 
 
 def document(suite: str, group: str, cases: Sequence[JUnitCase]) -> str:
-    """The XML of a suite. group : the cases' class name. Unwritable characters become `?`."""
+    """The XML of a suite. group : the cases' class name. Unwritable characters become `?`,
+    bytes of a file's name that are no text what `spelling.spelled` makes of them."""
     failed = sum(case.failure is not None for case in cases)
     skipped = sum(case.failure is None and case.skipped is not None for case in cases)
     lines = [
@@ -46,4 +49,9 @@ def document(suite: str, group: str, cases: Sequence[JUnitCase]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("?", text))
+    return quoteattr(_NOT_XML.sub(_shown, text))
+
+
+def _shown(unwritable: re.Match[str]) -> str:
+    """A byte of a file's name as everywhere, anything else as `?`."""
+    return spelled(unwritable[0]) if "\udc80" <= unwritable[0] <= "\udcff" else "?"

@@ -18,7 +18,10 @@ __all__ = [
     "PICTURES",
     "check_output",
     "is_machines",
+    "made_folder",
+    "missing_folders",
     "not_written",
+    "remove_empty",
     "require_apart",
     "save_picture",
     "scratch_of",
@@ -137,6 +140,48 @@ def _require_unread(path: Path, field: str | None = None) -> None:
         raise InputError(
             "is read by this command, too", file=path, field=field, hint="another file"
         )
+
+
+def missing_folders(folder: str | Path) -> list[Path]:
+    """The folders that have to be made for this one to be there, the inmost first.
+
+    folder : as the user named it.
+    """
+    path = Path(folder)
+    return [place for place in (path, *path.parents) if not paths.exists(place)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes folders again that were made for nothing, as far as they are empty.
+
+    folders : the inmost first, as `missing_folders` has them.
+    """
+    with suppress(OSError):
+        for folder in folders:
+            if paths.exists(folder):
+                folder.rmdir()
+
+
+@contextmanager
+def made_folder(folder: str | Path, field: str) -> Iterator[Path]:
+    """The folder, made with those above it; where the work in it fails, what is empty of them is
+    removed again. Raises InputError for what is no folder and cannot be made.
+
+    folder : as the user named it. field : the option that names it.
+    """
+    path, new = Path(folder), []
+    try:
+        try:
+            new = missing_folders(path)
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError("is a file, not a directory", file=folder, field=field) from None
+        except (OSError, ValueError) as error:
+            raise paths.refused(error, folder, field, "written") from None
+        yield path
+    except BaseException:
+        remove_empty(new)
+        raise
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import gzip
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from elector.base import paths
+from elector.base import paths, spelling
 from elector.base.errors import ElectorError
 from elector.base.output import whole
 
@@ -96,7 +95,7 @@ def document(title: str, body: str, data: Mapping[str, Any], columns: Columns, s
     data : what the script is told, in JSON types (NaN becomes null). columns : its arrays.
     script : name of a file in data/page, run behind common.js.
     """
-    told = json.dumps(_finite({**data, "columns": columns.index}), separators=(",", ":"))
+    told = spelling.dumps(_finite({**data, "columns": columns.index}), separators=(",", ":"))
     pieces = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -123,7 +122,7 @@ def write(text: str, path: Path) -> None:
     text : the HTML.
     """
     with whole(path) as target:
-        target.write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

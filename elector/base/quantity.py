@@ -31,6 +31,8 @@ _LARGER = {
     "s": ((100 * 3600.0, "day", 24 * 3600.0), (7200.0, "h", 3600.0), (1000.0, "min", 60.0)),
     "J": ((3.6e9, "MWh", 3.6e9), (1e6, "kWh", 3.6e6)),
 }
+#: Numbers from here on are written with an exponent.
+_MOST_WRITTEN = 1e21
 #: A larger unit suits an axis whose lower end is at least so much of it.
 _LEAST = 0.01
 #: SI prefix -> power of ten, as an axis may have it.
@@ -50,7 +52,7 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     """
     if not math.isfinite(value):
         return "-"
-    if unit == "%":
+    if unit == "%" and abs(value) < _MOST_WRITTEN:
         return f"{round(value, 1) + 0.0:.1f} %"  # no -0.0
     for least, larger, size in _LARGER.get(unit, ()):
         if abs(value) >= least:
@@ -64,6 +66,19 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     return f"{plain(value, digits + 1)} {written(unit)}".rstrip()
 
 
+def share(value: float, decimals: int = 1, sign: str = "") -> str:
+    """A share in per cent, `-` for none; one of many digits with an exponent.
+
+    >>> share(0.1234), share(-0.5, 0, "+"), share(2e12, 1, "+"), share(math.nan)
+    ('12.3%', '-50%', '+2e+14%', '-')
+
+    value : such as an error. decimals : behind the point. sign : `+` for one before a gain, too.
+    """
+    if not math.isfinite(value):
+        return "-"
+    return f"{100.0 * value:{sign}.3g}%" if abs(value) >= 1e6 else f"{value:{sign}.{decimals}%}"
+
+
 def pretty(text: str) -> str:
     """What `show` says with the signs that pages and pictures have and a terminal may not.
 
@@ -73,12 +88,14 @@ def pretty(text: str) -> str:
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """`value` with so many significant digits and thousands separators; an exponent only below
-    a ten-thousandth.
+    """`value` with so many significant digits and thousands separators; an exponent below a
+    ten-thousandth and where more than 21 digits would stand before the point.
 
     >>> plain(3088.2), plain(30880.0), plain(0.012345), plain(12.0), plain(2.5e-7)
     ('3,088', '30,880', '0.01235', '12', '2.5e-07')
     """
+    if not math.isfinite(value) or abs(value) >= _MOST_WRITTEN:
+        return f"{value:.{digits}g}"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     if abs(value) < 1e-4:

@@ -12,14 +12,14 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elector.base import units
+from elector.base import spelling, units
 from elector.base.choices import DATA as DATA
 from elector.base.choices import choices
 from elector.base.errors import InputError
@@ -116,6 +116,26 @@ def combinations(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if places.size > _FEW_TWICE * size:
         return np.arange(size), np.arange(size)
     return places, index
+
+
+def alike(rows: np.ndarray, keys: Sequence[Hashable], tables: Sequence[np.ndarray]) -> np.ndarray:
+    """(N,) place among `rows` of the first one with the same key and the same numbers.
+
+    rows : (N,) rows of the tables. keys : N of them. tables : (R, M) each.
+    """
+    # Rows that differ mostly do so in a few of their columns already.
+    step = max(tables[0].shape[1] // 16, 1)
+    samples = np.concatenate([table[rows, ::step] for table in tables], axis=1)
+    first, seen = np.arange(rows.size), dict[Hashable, list[int]]()
+    for i, key in enumerate(keys):
+        others = seen.setdefault((key, samples[i].tobytes()), [])
+        for j in others:
+            if all((table[rows[i]] == table[rows[j]]).all() for table in tables):
+                first[i] = j
+                break
+        else:
+            others.append(i)
+    return first
 
 
 def columns(values: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -352,6 +372,16 @@ def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tupl
     return lines[0][1], lines[1:]
 
 
+def require_once(names: Sequence[str], path: object) -> None:
+    """Refuses a header that has a name twice: which of the two was meant?
+
+    names : of the columns; empty ones may repeat. path : the file, for the message.
+    """
+    twice = [name for at, name in enumerate(names) if name and name in names[:at]]
+    if twice:
+        raise InputError("line 1: column given twice", file=path, field=twice[0])
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a table of our own, each name -> cell: all are as long as the header.
 
@@ -396,8 +426,9 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
 
     constant = functools.partial(_no_constant, path, finite)
     try:
-        return json.loads(
-            read_text(path, limit),
+        text = read_text(path, limit)
+        value = json.loads(
+            text,
             object_pairs_hook=functools.partial(_unique_pairs, path),
             parse_constant=constant,
         )
@@ -409,6 +440,8 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
         raise InputError("is nested too deeply", file=path) from None
     except ValueError:  # Python reads no whole number of more than some thousand digits
         raise InputError("is not valid JSON: a number has too many digits", file=path) from None
+    spelling.require_text(value, path, text)
+    return value
 
 
 def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -450,6 +483,7 @@ def parse_yaml(text: str, file: object = None) -> object:
         raise InputError(f"is not valid YAML: {error}", file=file) from None
     if value is None:
         raise InputError("is empty", file=file)
+    spelling.require_text(value, file, text)
     return value
 
 

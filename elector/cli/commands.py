@@ -175,11 +175,11 @@ def simulate(
 
 
 @main.command()
-@click.argument("table", type=click.Path(allow_dash=True))
+@click.argument("table", type=click.Path(readable=False, allow_dash=True))
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(allow_dash=True),
+    type=click.Path(readable=False, allow_dash=True),
     help="Where the costs go: .csv, .json or .parquet; - for standard output. Needed unless "
     "--format is given.",
 )
@@ -192,7 +192,7 @@ def simulate(
 )
 @click.option(
     "--junit",
-    type=click.Path(),
+    type=click.Path(readable=False),
     metavar="FILE",
     help="Write JUnit XML, too: a test case a row.",
 )
@@ -421,10 +421,12 @@ def _price(part: str, technology: Technology | None, node: str | None) -> dict[s
 @click.option(
     "--out",
     required=True,
-    type=click.Path(allow_dash=True),
+    type=click.Path(readable=False, allow_dash=True),
     help="Trace file (JSON) to write; - is standard output.",
 )
-@click.option("--plot", type=click.Path(), help="Also draw resources, utilization and power.")
+@click.option(
+    "--plot", type=click.Path(readable=False), help="Also draw resources, utilization and power."
+)
 @shared.design
 @shared.technology
 def trace(
@@ -466,7 +468,7 @@ def trace(
 
 
 @main.command()
-@click.argument("plan", type=click.Path())
+@click.argument("plan", type=click.Path(readable=False))
 @shared.technology
 @shared.format_
 def run(plan: str, technology: str | None, format: str) -> None:
@@ -502,18 +504,18 @@ def run(plan: str, technology: str | None, format: str) -> None:
     "--data",
     "--cases",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="CSV of your own measurements in place of the shipped cases (docs/validation.md).",
 )
 @click.option(
     "--report",
     metavar="DIR",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="Write a page with predicted against measured into this folder.",
 )
 @click.option(
     "--junit",
-    type=click.Path(),
+    type=click.Path(readable=False),
     metavar="FILE",
     help="Write JUnit XML, too: a test case a group, an identity or a bound.",
 )
@@ -545,13 +547,14 @@ def validate(
 
     if junit is not None:
         check_output(junit, (), "--junit")
-    page = None if report is None else validation_page.prepare(report)
-    outcomes = validation.validate(
-        data, only=only, technology=shared.load_technology(technology), simulate=run
-    )
-    require_apart({"--junit": junit, "--report": page})  # files that the cases name are known now
-    if page is not None:
-        validation_page.write_page(page, outcomes, data)
+    with validation_page.prepared(report) as page:
+        outcomes = validation.validate(
+            data, only=only, technology=shared.load_technology(technology), simulate=run
+        )
+        # files that the cases name are known now
+        require_apart({"--junit": junit, "--report": page})
+        if page is not None:
+            validation_page.write_page(page, outcomes, data)
     if junit is not None:
         suite = f"elector validate {data or ''}".strip()
         with whole(Path(junit)) as target:

@@ -39,7 +39,7 @@ _TABLES = {".csv", ".json", ".parquet"}
 )
 @click.option(
     "--junit",
-    type=click.Path(),
+    type=click.Path(readable=False),
     metavar="FILE",
     help="Of tables: write JUnit XML, too: a test case a row.",
 )

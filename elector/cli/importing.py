@@ -10,11 +10,11 @@ from elector.base.errors import InputError
 
 
 @click.command("import")
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(readable=False))
 @click.option(
     "--out",
     required=True,
-    type=click.Path(allow_dash=True),
+    type=click.Path(readable=False, allow_dash=True),
     help="Operation list to write (YAML); - is standard output.",
 )
 @click.option(

@@ -103,7 +103,7 @@ def design(command: Command) -> Command:
 technology = click.option(
     "--technology",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="CSV of constants that replace shipped ones.",
 )
 format_ = click.option(

@@ -11,7 +11,9 @@ from elector.cli import options as shared
 @click.command()
 @click.argument("model", shell_complete=completion.models)
 @click.argument("accelerator", shell_complete=completion.accelerators)
-@click.option("--out", required=True, type=click.Path(), metavar="FILE", help="Page (.html).")
+@click.option(
+    "--out", required=True, type=click.Path(readable=False), metavar="FILE", help="Page (.html)."
+)
 @shared.design
 @shared.technology
 @shared.uncertainty

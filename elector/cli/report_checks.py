@@ -45,7 +45,8 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
             click.echo(f"{len(here)} {plural}, {sum(r.passed for r in here)} hold")
     for result in results:
         if result.problem or (result.verdict == "FAILED" and result.case.kind != "outcome"):
-            said = result.problem or f"off by {result.error:+.1%}, {result.case.tolerance} allowed"
+            off = quantity.share(result.error, 1, "+")
+            said = result.problem or f"off by {off}, {result.case.tolerance} allowed"
             click.echo(text.paragraph(f"{result.case.case}: {said}"))
     outcomes = sum(r.case.kind == "outcome" for r in results)
     verdicts = [g.verdict for g in judged]
@@ -62,10 +63,10 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
         [
             g.name.rpartition(" / ")[2],
             str(g.number),
-            f"{g.median:.1%}",
-            f"{g.unseen_median:.1%}" if g.unseen else "-",
-            f"{g.ninetieth:.0%}",
-            f"{g.bias:+.0%}",
+            quantity.share(g.median),
+            quantity.share(g.unseen_median),
+            quantity.share(g.ninetieth, 0),
+            quantity.share(g.bias, 0, "+"),
             f"{g.bar:.0%}",
             g.verdict,
         ]
@@ -93,7 +94,7 @@ def _cases(results: Sequence[CaseResult]) -> None:
             [
                 _case_value(case.value, case.unit),
                 "-" if result.problem else _case_value(result.simulated, case.unit),
-                "" if result.problem else f"{result.error:+.1%}",
+                "" if result.problem else quantity.share(result.error, 1, "+"),
                 result.verdict,
                 _tolerance(case.low, case.high),
             ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 import textwrap
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from elector.base import spelling
 
 Record = Mapping[str, Any]
 #: Width that tables keep to.
@@ -173,7 +174,7 @@ def cell(value: object) -> str:
 
 def as_json(value: object) -> None:
     """The value on standard output, with null for NaN and infinity."""
-    click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+    click.echo(spelling.dumps(_finite(value), indent=2, allow_nan=False))
 
 
 def _finite(value: object) -> object:

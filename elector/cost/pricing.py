@@ -226,12 +226,14 @@ def rate(
     code = codes * nodes.size + node_codes
     asked = [(*one, float(node)) for one in keys for node in nodes]
     prices = [technology.price(*price) for price in asked]
-    # A price for each draw of the constants, one by default.
-    draws = max(technology.draws, 1)
-    draw = units.numbers[DRAW].astype(np.intp) if technology.draws else np.zeros(1, np.intp)
 
     def of(value: Callable[[Price], Number]) -> Array:
-        return np.array([np.broadcast_to(value(price), (draws,)) for price in prices])[code, draw]
+        each, draws = [value(price) for price in prices], technology.draws
+        if not draws:
+            return np.array(each)[code]
+        # A price for each draw of the constants.
+        under = np.array([np.broadcast_to(values, (draws,)) for values in each])
+        return np.asarray(under[code, units.numbers[DRAW].astype(np.intp)])
 
     values = of(lambda price: price.value)
     group = of(lambda price: PROVENANCE.index(price.group)).astype(np.intp)

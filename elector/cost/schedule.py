@@ -154,7 +154,10 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     bit, and what stands beside it must not decide which one it gets.
     """
     best, chosen = stage.seconds(together, together, together.streams), together.streams + 0.0
-    several = np.flatnonzero(streams > 1.0)
+    split = streams > 1.0
+    if split.any():
+        split &= stage.least(together, None, streams) < best
+    several = np.flatnonzero(split)
     if not several.size:
         return best, chosen
     if several.size < streams.size:

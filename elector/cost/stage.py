@@ -215,8 +215,8 @@ class Stage:
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
-    def least(self, together: Passed, apart: Passed, n: Array) -> Array:
-        """(D,) seconds that n streams take at least.
+    def least(self, together: Passed, apart: Passed | None, n: Array) -> Array:
+        """(D,) seconds that n streams take at least, or, without `apart`, any number up to n.
 
         Streams never take less of a resource, nor of the chain, than all sequences together, and
         none passes a row faster than in more streams. What a resource works for longer than its
@@ -225,10 +225,11 @@ class Stage:
         together, apart : the rows in one stream, and in as many as there are, or in more than n.
         """
         once, inside = self._pass_of(together, apart, n)
-        bounds = [once + inside + self.single * (1.0 - 1.0 / n) + self.after]
+        fewest = n if apart else np.minimum(n, 2.0)
+        bounds = [once + inside + self.single * (1.0 - 1.0 / fewest) + self.after]
         for name, load in self.loads.items():
             bounds.append(load)
-            if name not in apart.held:
+            if name not in (apart or together).held:
                 here, there = self._shares(name, n)
                 bounds.append(load + self._idle(name, once - there, inside - here))
         return most_of(bounds)
@@ -246,22 +247,25 @@ class Stage:
         idle = np.maximum(once, 0.0) / np.minimum(periods, self.rounds)
         return idle + np.maximum(inside, 0.0) / periods
 
-    def _pass_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+    def _pass_of(self, together: Passed, apart: Passed | None, n: Array) -> tuple[Array, Array]:
         """(D,) seconds of one of n streams outside and inside the layers."""
         once, inside = self._rows_of(together, apart, n)
         return once, inside + self._attention_of(together, apart, n)
 
-    def _rows_of(self, together: Passed, apart: Passed, n: Array) -> tuple[Array, Array]:
+    def _rows_of(self, together: Passed, apart: Passed | None, n: Array) -> tuple[Array, Array]:
         """`_pass_of` without attention."""
         each = self.designs.spread(n)
-        once = self.designs.sum(np.maximum(together.once / each, apart.once))
-        return once, self.designs.sum(np.maximum(together.chain / each, apart.chain))
+        once, inside = together.once / each, together.chain / each
+        if apart is not None:
+            once, inside = np.maximum(once, apart.once), np.maximum(inside, apart.chain)
+        return self.designs.sum(once), self.designs.sum(inside)
 
-    def _attention_of(self, together: Passed, apart: Passed, n: Array) -> Array | float:
+    def _attention_of(self, together: Passed, apart: Passed | None, n: Array) -> Array | float:
         """(D,) seconds of attention of one of n streams."""
-        if together.attention is None or apart.attention is None:
+        if together.attention is None:
             return 0.0
-        return np.maximum(together.attention / n, apart.attention)
+        share, own = together.attention / n, apart.attention if apart else None
+        return share if own is None else np.maximum(share, own)
 
     def _elsewhere(
         self, name: str, together: Passed, apart: Passed, n: Array

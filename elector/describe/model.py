@@ -287,6 +287,11 @@ class Model:
         return self.pre_norm or self.output_norm if self.final_norm is None else self.final_norm
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether it reads tokens of a vocabulary, and not images."""
+        return self.family in ("encoder", "decoder", "encoder-decoder")
+
+    @property
     def vocabulary_bias(self) -> bool:
         """Whether the vocabulary head has a bias."""
         masked = self.head in ("masked-lm", "pre-training")

@@ -127,6 +127,14 @@ class Precision:
         return (self.cached or self.keys_values).width
 
     @property
+    def repacked(self) -> Format | None:
+        """The format that keys and values are packed into, and unpacked from where they are read;
+        None where they stay as they are multiplied, or are kept wider (as engines do that
+        multiply weights in 8 bits, and attention in 16)."""
+        wider = self.cached is None or self.cached.bits > self.products.bits
+        return None if wider else self.cached
+
+    @property
     def accumulator(self) -> float:
         """Bytes of a partial sum."""
         return self.sums.width

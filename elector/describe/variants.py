@@ -235,6 +235,14 @@ def with_pattern(model: Model, text: str, given: frozenset[str] = frozenset()) -
         like = own.get(kind) or _of_kind(model, kind, own, given)
         fed = {name: getattr(layer, name) for name in ("feed_forward", "beside", *_NO_EXPERTS)}
         mixing.append(replace(like, repeat=1, **fed))
+    empty = [i for i, b in enumerate(mixing) if _is_empty(b)]
+    if empty:
+        raise InputError(
+            f"layer {empty[0] + 1} of {model.name} has no feed-forward, and would be empty",
+            field="model.pattern",
+            value=text,
+            hint="feed-forwards stay where they are: a pattern says how layers mix tokens",
+        )
     blocks, pattern = grouped(mixing)
     if not pattern:
         return replace(model, blocks=(replace(blocks[0], repeat=len(layers)),), pattern=())
@@ -243,6 +251,11 @@ def with_pattern(model: Model, text: str, given: frozenset[str] = frozenset()) -
         replace(b, repeat=int(repeats(pattern, 0, depth, i)[0])) for i, b in enumerate(blocks)
     )
     return replace(model, blocks=blocks, pattern=pattern, dense_layers=0)
+
+
+def _is_empty(block: Block) -> bool:
+    """Whether a layer does nothing at all."""
+    return block.mixer == "none" and not block.feed_forward and not block.experts
 
 
 def _of_kind(model: Model, kind: str, own: dict[str, Block], given: frozenset[str]) -> Block:
@@ -298,6 +311,8 @@ def _overridden(models: Models, settings: dict[str, Array]) -> Models:
     _set_heads(model, block, settings, filled)
     feed_forward = _feed_forward(models, block["hidden"], settings)
     for name in ("vocabulary", "positions", "routing"):
+        if name == "vocabulary" and not model.has_tokens:
+            continue
         numbers[name] = _set(numbers[name], settings.get(name))
     _set_parts(model, block, settings)
     types = models.head_types.copy()

@@ -22,7 +22,10 @@ import numpy as np
 from elector.base.table import Field, schema
 from elector.describe.layered import layer_field
 from elector.describe.model import Model
+from elector.describe.workload import Workload
+from elector.evaluation import windows
 from elector.evaluation.resolve import StructureGroup
+from elector.evaluation.structures import in_pieces
 from elector.machines.contract import Machine, Note, Units
 
 Array = np.ndarray
@@ -45,9 +48,19 @@ _CALLED = {
 #: Facts that read better in words of their own.
 _WORDS = {
     "generates=yes": "workload.generate is above 0",
+    "generates=no": "workload.generate is 0",
+    "cached=yes": "keys and values are kept: workload.generate is above 0, or a prompt is read in "
+    "pieces",
+    "length=read": "the model has no number of tokens of its own, or workload.target_length and "
+    "workload.generate are 0",
     "interleaves=yes": "workload.batch is above 1 and workload.generate above 2",
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
+    "window=hides": "attention reaches further than it, and runs as a fused or flash kernel, which "
+    "skips what it hides, or keeps a cache of keys (workload.generate)",
+    "mixers=attention|latent": "a layer of the model has attention",
+    "mixers=attention": "a layer of the model has attention that is not latent",
+    "state=yes": "a layer of the model carries a state from token to token",
     "untrained!=heads": "workload.mode is training, or it is lora:R, or a hybrid assigns by it",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
@@ -143,6 +156,8 @@ def asks(value: object, field: Field | None = None) -> bool:
     text = str(value).strip().lower()
     if field is not None and field.key in NONE_ASKS and text != str(field.default):
         return True
+    if field is not None and text == "false":  # a wish where it is not so anyway
+        return str(field.default).lower() != "false"
     try:
         return float(text) != 0
     except ValueError:
@@ -152,6 +167,16 @@ def asks(value: object, field: Field | None = None) -> bool:
 def products_of(model: Model) -> frozenset[str]:
     """Whether a list has one product or several."""
     return frozenset(["several" if sum(g.count for g in model.gemms) > 1 else "one"])
+
+
+def mixers_of(model: Model) -> frozenset[str]:
+    """What mixes the tokens of a model's layers, each of two that stand side by side."""
+    return frozenset(word for block in model.blocks for word in block.mixer.split("+"))
+
+
+def carries_state(model: Model) -> frozenset[str]:
+    """Whether a layer carries a state from token to token."""
+    return frozenset("yes" if block.state_size else "no" for block in model.blocks)
 
 
 def untrained(
@@ -203,15 +228,42 @@ def _holds(group: StructureGroup, field: Field, start: str) -> Array:
     holds = np.ones(group.rows.size, dtype=bool)
     facts = _facts(group)
     for condition in conditions(field.applies):
-        if condition.fact == "interleaves":
-            yes = interleaves(group.workload.batch, group.workload.generate)[group.pair]
-            words = [frozenset(["no"]), frozenset(["yes"])]
-            holds &= np.array([condition.met(word) for word in words])[yes + 0]
+        if condition.fact in _OF_DESIGNS:
+            holds &= _OF_DESIGNS[condition.fact](group) ^ condition.negated
         elif condition.fact in facts:
             holds &= condition.met(facts[condition.fact]())
         else:
             holds &= _of_units(condition, group.units, start)
     return holds
+
+
+#: Fact that one design has and another of its group has not -> the (D,) bool designs that do.
+_OF_DESIGNS: dict[str, Callable[[StructureGroup], Array]] = {
+    "interleaves": lambda group: interleaves(group.workload.batch, group.workload.generate)[
+        group.pair
+    ],
+    "window": windows.matter,
+    "cached": lambda group: _keeps(group.workload)[group.pair],
+    "length": lambda group: _reads_length(group),
+}
+
+
+def _keeps(workload: Workload) -> Array:
+    """(M,) whether keys and values stay: for tokens to come, or for the rest of a prompt."""
+    return (workload.generate > 0) | in_pieces(workload.sequence_length, workload.prefill_chunk)
+
+
+def _reads_length(group: StructureGroup) -> Array:
+    """(D,) whether the length is that of any sequence: sound has one of its own, and the text
+    beside it may be given or generated."""
+    every = np.ones(group.rows.size, dtype=bool)
+    if not group.models.template.source_tokens:
+        return every
+    name = "target_length"
+    given = 0.0 * every
+    if group.table is not None:
+        given = group.table.at(f"workload.{name}", schema("workload")[name], group.rows, 0.0)
+    return (given == 0) & (group.workload.generate[group.pair] == 0)
 
 
 def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:
@@ -226,6 +278,8 @@ def _facts(group: StructureGroup) -> dict[str, Callable[[], frozenset[str]]]:
         "accuracy": lambda: frozenset(),
         "generates": lambda: frozenset(["yes" if workload.generates else "no"]),
         "products": lambda: products_of(model),
+        "mixers": lambda: mixers_of(model),
+        "state": lambda: carries_state(model),
         "untrained": lambda: untrained([workload.mode], [workload.trainable], [group.machine]),
     }
     for name in schema("workload"):

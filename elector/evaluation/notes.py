@@ -37,7 +37,7 @@ def packed(group: StructureGroup) -> dict[str, Note]:
     """What is stored in a format of its own, and what is not."""
     texts = []
     if _has_matrices(group.models.template):
-        texts += _taken(group)
+        texts += _taken(group) + _wider_cache(group)
     if group.models.template.quantization is not None:
         texts += _not_counted(group, group.models.template.quantization)
     return {text: Note(np.ones(group.rows.size, dtype=bool)) for text in texts}
@@ -60,6 +60,19 @@ def _taken(group: StructureGroup) -> list[str]:
         matrices = f"{own.name}, {8.0 * own.width:.4g} bits a weight{scaled}"
         return ["; ".join([f"the matrices of layers are stored in {matrices}", *said, stay])]
     return [f"the file stores {'; '.join([*said, stay])}"] if said else []
+
+
+def _wider_cache(group: StructureGroup) -> list[str]:
+    """Keys and values in wider numbers than products multiply, as engines keep them whose
+    attention multiplies in those."""
+    workload, f = group.workload, group.workload.format
+    if not workload.generates or f.cached is None or f.repacked is not None:
+        return []
+    return [
+        f"keys and values are kept in {f.cached.name}, wider than the {f.products.name} that is "
+        f"multiplied: attention reads them so, and is taken to multiply in {f.products.name} "
+        "all the same"
+    ]
 
 
 def _in_the_main_format(model: Model, others: Collection[str]) -> bool:

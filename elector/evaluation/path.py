@@ -44,7 +44,7 @@ Array = np.ndarray
 BLOCK = 32768
 CHUNK_NUMBERS, CHUNK_COLUMNS = 200_000, 1024
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
-ROWS, BLOCK_NUMBERS = 25, 100_000
+ROWS, BLOCK_NUMBERS = 25, 150_000
 #: Settings that a block is sorted by: enough for the few dozen chunks that it has.
 SORTED = 4
 

@@ -394,8 +394,9 @@ def _stored_by_file(
     products, fits = precisions()[texts["precision"]].products, {}
     for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
         given = _given(table, f"workload.{name}", first)
+        wider = name == "kv_cache" and own in unpacking() and _plain_float(own)
         known = own in unpacking() and formats()[own].bits <= products.bits
-        fits[name] = not given and known
+        fits[name] = not given and (known or wider)
     trains = texts["mode"] == "training" and texts["trainable"] == "all"
     fits["weights"] &= not trains and _cells(machine) is None
     for name, own in (("weights", stored.format), ("kv_cache", stored.kv_cache)):
@@ -423,7 +424,8 @@ def _cells(machine: Machine) -> str | None:
 
 
 def _require_storage(texts: dict[str, str], machine: Machine) -> None:
-    """What is packed is narrower than what is multiplied, and only read, never trained.
+    """What is packed is narrower than what is multiplied, and only read, never trained. A cache
+    may be kept in wider floats, without scales for groups of them.
 
     Cells of crossbars hold as many bits of every matrix as the machine says.
     """
@@ -441,8 +443,9 @@ def _require_storage(texts: dict[str, str], machine: Machine) -> None:
         asked = texts[name]
         if asked == SAME:
             continue
-        if formats()[asked].bits > products.bits:
-            narrow = [n for n in unpacking() if formats()[n].bits <= products.bits]
+        wide = [n for n in unpacking() if name == "kv_cache" and _plain_float(n)]
+        if formats()[asked].bits > products.bits and asked not in wide:
+            narrow = [n for n in unpacking() if formats()[n].bits <= products.bits or n in wide]
             raise InputError(
                 f"values are multiplied in {products.name}, which is narrower",
                 field=f"workload.{name}",
@@ -457,6 +460,11 @@ def _require_storage(texts: dict[str, str], machine: Machine) -> None:
             allowed=[SAME],
             hint="workload.trainable: lora:R or heads leaves them frozen",
         )
+
+
+def _plain_float(name: str) -> bool:
+    """Whether a format is a float without scales for groups of values."""
+    return formats()[name].kind == "float" and not formats()[name].grouped
 
 
 def _require_fit(numbers: dict[str, Array], models: Models) -> None:

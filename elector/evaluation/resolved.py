@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from elector.base.table import Column, Field, schema
 from elector.describe.layered import LAYERS
-from elector.describe.model import EXTRAS, HEAD_TYPES, Model, one
+from elector.describe.model import EXTRAS, HEAD_TYPES, Model, Models, one
 from elector.describe.variants import kind_of
 from elector.describe.workload import NUMBERS
 from elector.evaluation.resolve import StructureGroup, resolve
@@ -34,6 +34,52 @@ def resolved(columns: Mapping[str, Column], size: int) -> list[dict[str, Setting
     return settings_of
 
 
+def numbers_of(
+    columns: Mapping[str, Column], size: int, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Name -> (size,) float: the numbers of `resolved`, of many designs at once; 1 and 0 for true
+    and false, NaN where a design has none, or several.
+
+    names : dotted keys whose values are numbers.
+    """
+    numbers = {name: np.full(size, np.nan) for name in names}
+    for group in resolve(columns, size):
+        for name, values in numbers.items():
+            space, _, key = name.partition(".")
+            if space == "model":
+                values[group.rows] = _number_of_model(group.models, key)[group.pair]
+            elif space == "workload":
+                values[group.rows] = getattr(group.workload, key)[group.pair]
+            elif key in group.machine.fields and key not in group.units.names:
+                own, field = group.units.number(key), group.machine.fields[key]
+                values[group.rows] = _where_there(own, field)
+    return numbers
+
+
+def _number_of_model(models: Models, key: str) -> np.ndarray:
+    """(M,) one of the sizes of models; NaN where a model has none, or its layers several."""
+    model, repeat = models.template, models.block["repeat"]
+    if not model.blocks or any(block.head_types for block in model.blocks):
+        return models.layers if key == "layers" and model.blocks else np.full(models.size, np.nan)
+    if key in models.numbers and (key != "routing" or any(b.experts for b in model.blocks)):
+        return _where_there(models.numbers[key], schema("model")[key])
+    if key == "layers" and model.pattern:
+        return repeat.sum(axis=0)
+    if key == "dense_layers":
+        return np.full(models.size, float(model.dense_layers or np.nan))
+    sizes = {"layers": repeat, "feed_forward": models.feed_forward[:, 0]}
+    values = sizes[key] if key in sizes else models.block.get(key, 0.0 * repeat)
+    there = (repeat > 0) & (values > 0)
+    first = np.take_along_axis(values, there.argmax(axis=0)[None], axis=0)[0]
+    same = there.any(axis=0) & ((values == first) | ~there).all(axis=0)
+    return np.where(same, first, np.nan)
+
+
+def _where_there(values: np.ndarray, field: Field) -> np.ndarray:
+    """The numbers, NaN below what the schema allows (see `typed`)."""
+    return values if field.low is None else np.where(values < field.low, np.nan, values)
+
+
 def _model(group: StructureGroup, i: int) -> dict[str, object]:
     """`model.*` of one design: its sizes, and those of each layer where they differ."""
     model = one(group.models, int(group.pair[i]))
@@ -43,8 +89,10 @@ def _model(group: StructureGroup, i: int) -> dict[str, object]:
         return _layered(model)
     sizes: dict[str, object] = {}
     for key, field in schema("model").items():
-        if key == "layers":
-            values: tuple[object, ...] = tuple(block.repeat for block in model.blocks)
+        if key == "layers" and group.models.template.pattern:
+            values: tuple[object, ...] = (sum(block.repeat for block in model.blocks),)
+        elif key == "layers":
+            values = tuple(block.repeat for block in model.blocks)
         elif key in ("hidden", "heads", "kv_heads", "head_size"):
             values = tuple(getattr(block, key) for block in model.blocks)
         elif key in EXTRAS:

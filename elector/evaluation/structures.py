@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elector.base.errors import InputError
 from elector.base.table import distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model, structure
@@ -34,6 +35,8 @@ CATEGORICAL = (
 )
 #: Settings of a model that are texts.
 TEXTS = ("head", "pattern", "ignore_keys")
+#: Heads that score every word of a vocabulary.
+WORD_HEADS = ("masked-lm", "causal-lm", "pre-training")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,12 +69,24 @@ def _variants(table: SettingsTable) -> tuple[list[dict[str, str]], Array]:
     return variants, codes
 
 
+def _with_head(model: Model, head: str) -> Model:
+    """A model with another head. Raises InputError for words of a model that knows none."""
+    if head in WORD_HEADS and model.blocks and not model.has_tokens:
+        raise InputError(
+            f"a model of family {model.family} has no vocabulary to score",
+            field="model.head",
+            value=head,
+            allowed=[known for known in schema("model")["head"].choices if known not in WORD_HEADS],
+        )
+    return replace(model, head=head)
+
+
 def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
     """A model with another head or pattern, read past some keys."""
     ignore = tuple(word for word in re.split(r"[\s,]+", texts.get("ignore_keys", "")) if word)
     model = load_model(name, ignore)
     if "head" in texts:
-        model = replace(model, head=texts["head"])
+        model = _with_head(model, texts["head"])
     if "pattern" in texts:
         model = with_pattern(model, texts["pattern"], given)
     return model

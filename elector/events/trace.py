@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elector.base import quantity
+from elector.base import quantity, spelling
 from elector.base.output import save_picture, whole
 from elector.base.table import Column
 from elector.cost import pricing
@@ -310,9 +310,7 @@ def write(traced: Trace, out: str) -> None:
 
     out : the file; - is standard output.
     """
-    import json
-
-    shown = json.dumps(events(traced), separators=(",", ":"))
+    shown = spelling.dumps(events(traced), separators=(",", ":"))
     if out == "-":
         sys.stdout.write(f"{shown}\n")
         sys.stdout.flush()

@@ -24,7 +24,7 @@ from elector.hybrid.moves import Move, homes_of, moves_of, places_of
 from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
 from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, RoleWeights
-from elector.operations.roles import Role, RowPart, layer_words, vocabulary
+from elector.operations.roles import ModelSection, Role, RowPart, layer_words, vocabulary
 from elector.operations.rows import Operations, Row
 
 Array = np.ndarray
@@ -144,6 +144,8 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
     names = [member.name for member in hybrid.members]
     owners = np.zeros(len(ops.rows), dtype=np.intp)
     asked = {name: str(getattr(ops.workload, name)) for name in ASKED}
+    if all(row.place.section is ModelSection.LIST for row in ops.rows):
+        asked["trainable"] = "all"  # a list has no heads or projections that could train alone
     _require_words(hybrid, ops)
     for r, row in enumerate(ops.rows):
         unit = next((rule.unit for rule in hybrid.rules if _matches(rule, row, asked)), None)

@@ -27,6 +27,7 @@ from elector.machines.contract import (
     Machine,
     Member,
     Members,
+    Note,
     Overlap,
     Planned,
     Stream,
@@ -94,7 +95,7 @@ def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
     parts = [_of_unit(assigned, i, member, asked) for i, member in enumerate(hybrid.members)]
     works = [np.asarray((own.ops.count > 0).any(axis=0)) for own, _ in parts]
     links = _link_prices(hybrid, asked.units, asked.technology)
-    begins = _first_unit(assigned)
+    begins, told = _first_unit(assigned), _idle_sparsity(hybrid, [own.ops for own, _ in parts])
 
     def at(part: slice | Array, plan: Array | None, trial: bool) -> tuple[Activity, Prices]:
         solved_parts = [solved.solve(part, plan, trial) for _, solved in parts]
@@ -104,11 +105,34 @@ def _of_hybrid(hybrid: Hybrid, asked: BlockDesigns) -> MachineWork:
         ]
         carried = _links(hybrid, assigned, index[part], asked.units.take(part))
         activity = _together(assigned, units, carried, begins[index[part]])
+        if told:
+            own = {text: Note(idle[index[part]]) for text, idle in told.items()}
+            remarks = replace(activity.told, notes=activity.told.notes | own)
+            activity = replace(activity, told=remarks)
         taken = {name: r.take(part) for name, r in links.items()}
         return activity, _prices(hybrid, [p for _, p in solved_parts], taken)
 
     best = fastest_of([solved.least for _, solved in parts], assigned.ops, index, at)
     return MachineWork(assigned.ops, best, assigned.named(hybrid))
+
+
+def _idle_sparsity(hybrid: Hybrid, operations: list[Operations]) -> dict[str, Array]:
+    """What is said where zeros change nothing, and the (M,) pairs it is said of: those of which no
+    unit that skips zeros is given a product that has any.
+
+    operations : of each unit. Nothing is said here of a hybrid without such a unit.
+    """
+    able = [i for i, member in enumerate(hybrid.members) if member.machine.spares_zeros]
+    if not able or operations[0].workload.sparsity == "dense":
+        return {}
+    used = np.zeros(operations[0].count.shape[1], dtype=bool)
+    for ops in (operations[i] for i in able):
+        zeros = ops.density("a") * ops.density("b") < 1.0
+        products = np.array([row.matmul for row in ops.rows])[:, None]
+        used |= (zeros & products & (ops.count > 0)).any(axis=0)
+    names = " or ".join(hybrid.members[i].name for i in able)
+    said = f"workload.sparsity changes nothing: no product with zeros to skip is given to {names}"
+    return {} if used.all() else {said: ~used}
 
 
 def _of_unit(

@@ -78,7 +78,12 @@ class Loads:
 
     def memory(self, turns: Array) -> Array:
         """(R, D) seconds that main memory is busy; turns (R, D) : bool."""
-        return np.where(turns, self.whole, self.half) if turns.any() else self.half
+        places = np.flatnonzero(turns)
+        if not places.size:
+            return self.half
+        seconds = self.half.copy()
+        seconds.reshape(-1)[places] = self.whole.take(places, mode="clip")
+        return seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -192,6 +197,22 @@ def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
         weights = few.taken(of.loads.weights, places)
         whole = (whole - weights) / n[designs] + weights
     return Turned(designs, columns(compute, designs) + whole)
+
+
+def of_tiles(table: Array, places: tuple[Array, Array], double: Array, turns: Array) -> Array:
+    """(R, D) values for the tiles that each operation takes.
+
+    table : (R, Q). places : (D,) columns of each design with tiles in half of the memory, and in
+    all of it. double : (D,) bool, half of it may hold a tile. turns : (R, D) bool.
+    """
+    half, whole = places
+    values = columns(table, np.where(double, half, whole))
+    some = np.flatnonzero(turns & double)
+    if not some.size:
+        return values
+    values, (row, design) = np.array(values), np.divmod(some, double.size)
+    values.reshape(-1)[some] = table.take(row * table.shape[1] + whole[design], mode="clip")
+    return values
 
 
 def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:

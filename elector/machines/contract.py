@@ -188,6 +188,7 @@ class Machine:
     layerwise : what it does with a layer does not depend on the layers beside it, so that
         layers of different sizes may be columns of their own.
     clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
+    spares_zeros : a product with zeros takes it less time or energy.
     compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
@@ -210,6 +211,7 @@ class Machine:
     automatic: Callable[[str, Mapping[str, str]], str] | None = None
     deciding: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
     clock: str = ""
+    spares_zeros: bool = False
     compresses: bool = False
     own_idle: bool = False
     layerwise: bool = False

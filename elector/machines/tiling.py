@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elector.base.table import columns
+from elector.base.table import alike, columns
 from elector.operations.rows import CLASSES, PARAMETERS, Operations, stored_share
 
 Array = np.ndarray
@@ -230,20 +230,14 @@ class _RowsAlike:
     @property
     def first(self) -> Array:
         """(P,) place of the first row that has the same numbers in every pair."""
-        ops, seen = self.ops, dict[tuple[object, ...], int]()
+        ops = self.ops
         tables = [ops.count > 0, ops.a_bytes, ops.b_bytes, ops.out_bytes]
         tables += [ops.batch, ops.m, ops.k, ops.n] + ([] if ops.left is None else [ops.left])
         of_rows = [self.streamed, self.stays, self.rewritten]
         settings = [self.tiled, self.parameters, *self.width.values(), *self.kind.values()]
         of_rows += [values for values in settings if isinstance(values, np.ndarray)]
         of_rows += [shares.code[self.rows] for shares in ops.densities.values()]
-        return np.array(
-            [
-                seen.setdefault((*(x[i] for x in of_rows), *(x[r].tobytes() for x in tables)), i)
-                for i, r in enumerate(self.rows)
-            ],
-            dtype=np.intp,
-        )
+        return alike(self.rows, list(zip(*of_rows, strict=True)), tables)
 
     def stored(self, operand: str, place: Array, pair: Array) -> Setting:
         """(N,) stored size of an operand over its dense size."""

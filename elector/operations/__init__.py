@@ -197,11 +197,12 @@ def decode_passes(step: Step, prompt: Array, source: Array) -> list[Pass]:
     """
     batch, once = step.workload.batch, np.ones_like(prompt)
     tokens = np.maximum(step.workload.generate - 1.0, 0.0)
-    blocks = step.models.template.blocks
+    model = step.models.template
+    decoding = model.family != "encoder-decoder"
     reaches = [
         reach_of(step.models, i)
-        for i, b in enumerate(blocks)
-        if b.window or b.chunk or b.index_top_k
+        for i, b in enumerate(model.blocks)
+        if (decoding or b.cross_attention) and (b.window or b.chunk or b.index_top_k)
     ]
     ends = [np.clip(most - prompt, 0.0, tokens) for most in np.sort(reaches, axis=0)]
     passes: list[Pass] = []
@@ -249,7 +250,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
         tables=_tables(step),
         format=workload.format,
         workload=workload,
-        graph=out.graph(),
+        graph=out.graph(tables["count"]),
         rewritten=step.saved.rewritten(out),
         routed=out.routed,
         fold=models.fold,

@@ -91,7 +91,7 @@ def _rotates(step: Step, index: int) -> bool:
 
 def appended(step: Step, scope: Scope, parts: list[Value]) -> list[Value]:
     """What a generated token adds to the cache."""
-    packs = ("quantise",) if step.workload.format.cached else ()
+    packs = ("quantise",) if step.workload.format.repacked else ()
     append = VectorRecipe(
         Role.CACHE_APPEND, "elementwise", formula("append", *packs), streamed=True, in_place=True
     )

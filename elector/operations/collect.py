@@ -209,9 +209,9 @@ class Collector:
         """
         self.numbers[row]["out_bytes"] = self.numbers[row]["out_bytes"] + size
 
-    def graph(self) -> Graph:
-        """Which rows make the operands of which."""
-        return Graph(self.operands, self.table("count") > 0, further=self.further)
+    def graph(self, count: Array) -> Graph:
+        """Which rows make the operands of which; count (R, M) : runs of each."""
+        return Graph(self.operands, count > 0, further=self.further)
 
     def table(self, name: str) -> Array:
         """(R, M) values of one number.
@@ -233,7 +233,7 @@ class Collector:
     def _stored(self, row: Row) -> Format | None:
         """The format of its own that a product's second operand lies in."""
         if row.b == "cache":
-            return self.format.cached
+            return self.format.repacked
         if row.b not in PARAMETERS or row.kind != "linear":
             return None
         if row.role in self.own:

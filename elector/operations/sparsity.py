@@ -31,7 +31,7 @@ import numpy as np
 
 from elector.base import paths, units
 from elector.base.errors import InputError, nearest
-from elector.base.table import DATA, combinations, read_csv
+from elector.base.table import DATA, combinations, read_csv, require_once
 from elector.describe.workload import Workload
 from elector.operations.roles import RowPart, layer_words, vocabulary
 from elector.operations.rows import PARAMETERS, Operations, Row, Shares
@@ -107,6 +107,7 @@ def load_sparsity(name: str) -> SparsityTable | None:
 def _table(name: str, path: Path, stamp: tuple[int, ...]) -> SparsityTable:
     """The table of a file. stamp : what tells its content from that of an earlier time."""
     names, lines = read_csv(path, limit=64 << 20)
+    require_once(names, path)
     _check_header(names, path)
     sums: dict[Key, dict[tuple[float | None, float | None], list[float]]] = {}
     models: dict[str, int] = {}

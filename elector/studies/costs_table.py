@@ -11,7 +11,7 @@ from typing import Any
 
 from elector.base.errors import InputError
 from elector.base.paths import read_bytes
-from elector.base.table import load_json, read_csv
+from elector.base.table import load_json, read_csv, require_once
 from elector.studies.sweep_table import LIMIT, MOST_COLUMNS
 
 #: What is said of a file that is no table of costs.
@@ -43,7 +43,9 @@ def read_costs(path: Path) -> CostsTable:
         return _of_records(path, load_json(path, LIMIT))
     if suffix == ".parquet":
         return _of_parquet(path)
-    return CostsTable(*read_csv(path, LIMIT))
+    table = CostsTable(*read_csv(path, LIMIT))
+    require_once(table.header, path)
+    return table
 
 
 def _of_records(path: Path, content: Any) -> CostsTable:

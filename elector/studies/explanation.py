@@ -28,14 +28,15 @@ def explain_result(
     of), rows (the technology rows they rest on), assumed (how many of those are assumed). A result
     that is made of others has `parts`, whose factors multiply out to it, and the terms of the cost
     among them: `terms_of`. One without a breakdown names results to explain `instead`.
-    Raises InputError for a result that there is not, and InfeasibleError for a design that
-    cannot run.
+    Raises InputError for a result that there is not, and InfeasibleError where a design that
+    cannot run has none.
     """
     metric = registry().find(result)
     if metric is None or metric.axis:
         raise _unexplained(result, metric)
     chunk = inspect(columns, technology)
-    require_feasible(chunk)
+    if metric.exists != "always":  # area and counts stay results of a design that cannot run
+        require_feasible(chunk)
     values = formulas.scalars(formulas.Figures.of(chunk))
     if result not in values:
         raise _absent(result, metric, list(values))

@@ -16,6 +16,7 @@ from elector.cost.pricing import Cost
 from elector.cost.results import registry
 from elector.describe.layered import NAME
 from elector.describe.model import HEAD_TYPES, Models
+from elector.describe.tasks import require_task
 from elector.evaluation.path import evaluate
 from elector.evaluation.resolve import resolve
 from elector.evaluation.resolved import resolved
@@ -36,7 +37,8 @@ _HEAD_KINDS = {
 
 
 def columns_of(settings: Mapping[str, object], size: int = 1) -> dict[str, Column]:
-    """Constant columns of one design's settings."""
+    """Constant columns of one design's settings. Raises InputError for a task that is none."""
+    require_task(settings.get("workload.task"))
     return {key: Column.constant(value, size) for key, value in settings.items()}
 
 

@@ -72,7 +72,8 @@ def _write_parquet(result: SweepResult, path: Path) -> None:
         if kinds.is_figure(name):
             frame[name] = frame[name].astype("float64")
     frame["feasible"] = frame["feasible"].astype("boolean")
-    frame.to_parquet(path, index=False)
+    with path.open("wb") as stream:  # pyarrow takes no name that is not text
+        frame.to_parquet(stream, index=False)
 
 
 def typed(result: SweepResult) -> dict[str, list[Any]]:

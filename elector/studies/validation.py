@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from elector.base import quantity
 from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.studies.validation_cases import ValidationCase, load_cases
@@ -88,7 +89,7 @@ class CaseGroup:
     median, ninetieth : of the absolute errors; of the unseen rows alone: unseen_median (NaN
         where there is none). bias : median error.
     bar : largest median error allowed. known_miss : the group is known to leave it.
-    dominant : what takes most of the time in most cases.
+    problems : why cases have no result. dominant : what takes most of the time in most cases.
     """
 
     name: str
@@ -100,8 +101,17 @@ class CaseGroup:
     bias: float
     bar: float
     known_miss: bool
-    problems: int
+    problems: tuple[str, ...]
     dominant: str
+
+    @property
+    def said(self) -> str:
+        """Its errors in words; where cases have none, how many and why."""
+        text = f"median error {quantity.share(self.median)}, bar {self.bar:.1%}"
+        if not self.problems:
+            return text
+        without = f"{len(self.problems)} of {self.number} have no result: {self.problems[0]}"
+        return without if math.isnan(self.median) else f"{text}; {without}"
 
     @property
     def verdict(self) -> str:
@@ -118,10 +128,10 @@ class CaseGroup:
             "group": self.name,
             "cases": self.number,
             "never_fitted": self.unseen,
-            "median": self.median,
+            "median": _or_none(self.median),
             "never_fitted_median": _or_none(self.unseen_median),
-            "ninetieth": self.ninetieth,
-            "bias": self.bias,
+            "ninetieth": _or_none(self.ninetieth),
+            "bias": _or_none(self.bias),
             "bar": self.bar,
             "dominant": self.dominant,
             "verdict": self.verdict,
@@ -198,8 +208,9 @@ def failed(results: Sequence[CaseResult]) -> bool:
 
 
 def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
-    errors = np.array([r.error for r in results if not r.problem])
-    unseen = np.array([r.error for r in results if not r.problem and r.case.unseen])
+    errors = np.array([r.case.miss(r.error) for r in results if not r.problem])
+    there = [r for r in results if not r.problem and r.case.unseen]
+    unseen = np.array([r.case.miss(r.error) for r in there])
     size = np.abs(errors)
     kinds = [r.dominant for r in results if r.dominant]
     return CaseGroup(
@@ -210,9 +221,9 @@ def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
         unseen_median=_median(np.abs(unseen)),
         ninetieth=float(np.quantile(size, 0.9)) if size.size else math.nan,
         bias=_median(errors),
-        bar=float(np.median([max(r.case.high, -r.case.low) for r in results])),
+        bar=float(np.median([r.case.bar for r in results])),
         known_miss=any(r.case.known_miss for r in results),
-        problems=sum(bool(r.problem) for r in results),
+        problems=tuple(r.problem for r in results if r.problem),
         dominant=max(sorted(set(kinds)), key=kinds.count) if kinds else "",
     )
 

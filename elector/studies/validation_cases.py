@@ -22,10 +22,10 @@ from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import read_csv
+from elector.base.table import read_csv, require_once
 from elector.cost.results import registry
 from elector.evaluation.accelerators import load_accelerator
-from elector.evaluation.settings import field_of
+from elector.evaluation.settings import field_of, known_keys
 from elector.technology import EVIDENCE
 
 REQUIRED = (
@@ -50,6 +50,11 @@ KINDS = ("outcome", "identity", "bound")
 #: Figures that follow from a result and are no result themselves -> their unit.
 FURTHER = {"cycles": "1", "achieved_ops_per_s": "op/s"}
 
+#: Least and largest figure, in the unit of the result: no error beside a smaller one is a number.
+LEAST, MOST = 1e-100, 1e300
+#: A tolerance from here on (as a share) would let anything pass.
+LOOSEST = 1e6
+_GROUP = re.compile(r"[^/\s][^/]*( / [^/\s][^/]*){2}")
 #: Last hexadecimal digits of rows that no constant is ever fitted on: an eighth of them.
 LEFT_OUT = "01"
 
@@ -98,6 +103,21 @@ class ValidationCase:
         """Whether no constant was fitted on this row."""
         return not self.fitted
 
+    @property
+    def bar(self) -> float:
+        """The largest miss allowed, as a share of the figure: of `at most` and `at least` by how
+        much the bound itself is soft."""
+        if self.tolerance.startswith("at least"):
+            return -self.low
+        return self.high if self.tolerance.startswith("at most") else max(self.high, -self.low)
+
+    def miss(self, error: float) -> float:
+        """How far a relative error lies off the figure: itself, but 0 on the side that `at most`
+        or `at least` leaves open."""
+        if self.tolerance.startswith("at least"):
+            return min(error, 0.0)
+        return max(error, 0.0) if self.tolerance.startswith("at most") else error
+
 
 def left_out(model: str, accelerator: str, settings: str, metric: str) -> bool:
     """The rule, written down before the first fit: an eighth of all rows, by their inputs alone.
@@ -118,6 +138,7 @@ def as_text(settings: dict[str, object]) -> str:
 def load_cases(path: Path) -> list[ValidationCase]:
     """The cases of a CSV file, checked; errors name file and line."""
     names, lines = read_csv(path)
+    require_once(names, path)
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     if missing:
@@ -153,23 +174,8 @@ def load_cases(path: Path) -> list[ValidationCase]:
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
-    for column in REQUIRED:
-        if not cells[column] and column not in MAY_BE_EMPTY:
-            raise InputError(f"line {line}: has no {column}", file=path, field=column)
     flags = {name: cells.get(name) or default for name, default in FLAGS}
-    for column, text, allowed in (
-        ("evidence", cells["evidence"], EVIDENCE),
-        ("kind", cells["kind"], KINDS),
-        *((name, flags[name], ("yes", "no")) for name, _ in FLAGS),
-    ):
-        if text not in allowed:
-            raise InputError(
-                f"line {line}: unknown {column}",
-                file=path,
-                field=column,
-                value=text,
-                allowed=allowed,
-            )
+    _require_cells(cells | flags, path, line)
     missed = cells["tolerance"].endswith(MISSED)
     low, high = _tolerance(cells["tolerance"].removesuffix(MISSED), path, line)
     value, unit = _value(cells, path, line)
@@ -191,6 +197,42 @@ def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
     )
 
 
+def _require_cells(cells: dict[str, str], path: Path, line: int) -> None:
+    """Refuses a row with an empty cell, a group of another form, or a word nobody knows."""
+    for column in REQUIRED:
+        if not cells[column] and column not in MAY_BE_EMPTY:
+            hint = _hint(column, cells)
+            raise InputError(f"line {line}: has no {column}", file=path, field=column, hint=hint)
+    if not _GROUP.fullmatch(cells["group"]):
+        raise InputError(
+            f"line {line}: is no group",
+            file=path,
+            field="group",
+            value=cells["group"],
+            hint="device family / stack / regime, such as: hopper / vllm / serving fp8",
+        )
+    words = {"evidence": EVIDENCE, "kind": KINDS}
+    for column, allowed in (words | {name: ("yes", "no") for name, _ in FLAGS}).items():
+        if cells[column] not in allowed:
+            raise InputError(
+                f"line {line}: unknown {column}",
+                file=path,
+                field=column,
+                value=cells[column],
+                allowed=allowed,
+            )
+
+
+def _hint(column: str, cells: dict[str, str]) -> str | None:
+    """What may stand in an empty cell, where that can be said."""
+    if column == "unit" and (cells["metric"] in FURTHER or cells["metric"] in registry()):
+        unit = unit_of(cells["metric"])
+        plain = unit in ("1", "flag")
+        return "1, for a plain number" if plain else f"{unit}, or another unit of that kind"
+    allowed = {"kind": KINDS, "evidence": EVIDENCE, "tolerance": ("10 %", "exact", "at most")}
+    return ", ".join(allowed[column]) if column in allowed else None
+
+
 FLAGS = (("verified", "yes"), ("fitted", "no"))
 
 
@@ -202,6 +244,7 @@ def _value(cells: dict[str, str], path: Path, line: int) -> tuple[float, str]:
             file=path,
             field="metric",
             value=cells["metric"],
+            allowed=(*registry().metrics, *FURTHER),
             hint="`elector list results`",
         )
     unit = unit_of(cells["metric"])
@@ -209,6 +252,11 @@ def _value(cells: dict[str, str], path: Path, line: int) -> tuple[float, str]:
     value = units.convert(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
     if not value > 0:
         raise InputError("must be above 0: the error is relative", file=path, field=field)
+    if not LEAST <= value <= MOST:
+        said = (
+            f"must lie between {LEAST:g} and {MOST:g} {unit}: an error relative to it is no number"
+        )
+        raise InputError(said, file=path, field=field, value=cells["value"])
     return value, unit
 
 
@@ -242,7 +290,9 @@ def parse_settings(text: str) -> dict[str, object]:
         if not equals or not value:
             raise InputError("must be written KEY=VALUE", value=word)
         if field_of(key) is None:
-            raise InputError("unknown setting", value=key, hint="`elector list settings`")
+            keys = [f"{space}.{name}" for space, names in known_keys().items() for name in names]
+            hint = "`elector list settings`"
+            raise InputError("unknown setting", value=key, allowed=keys, hint=hint)
         if key in settings:
             raise InputError("setting given twice", value=key)
         settings[key] = value
@@ -265,14 +315,16 @@ def _tolerance(text: str, path: Path, line: int) -> tuple[float, float]:
         return 0.0, 0.0
     if match := _RELATIVE.fullmatch(text):
         share = float(match.group(1)) / 100.0
-        return -share, share
+        if share < LOOSEST:
+            return -share, share
     if match := _BOUND.fullmatch(text):
         soft = float(match.group(2) or 0.0) / 100.0
-        return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
+        if soft < LOOSEST:
+            return (-1.0, soft) if match.group(1) == "most" else (-soft, math.inf)
     raise InputError(
         f"line {line}: unreadable tolerance",
         file=path,
         field="tolerance",
         value=text,
-        hint="write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`",
+        hint=f"write `5 %`, `exact`, `at most`, `at least` or `at most +10 %`, below {LOOSEST:.0%}",
     )

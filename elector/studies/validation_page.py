@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from elector.base import paths, quantity
-from elector.base.errors import InputError
+from elector.base import quantity
 from elector.base.junit import JUnitCase, document
-from elector.base.output import check_output, whole
+from elector.base.output import check_output, made_folder, whole
 from elector.base.version import VERSION
 from elector.studies.validation import CaseGroup, CaseResult, groups
 
@@ -28,17 +28,19 @@ figure { margin: 0; } figcaption { font-size: 12px; max-width: 260px; }
 """
 
 
-def prepare(folder: str | Path) -> Path:
-    """The page's file in a folder that is there or can be made; InputError where neither."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError("is a file, not a directory", file=folder, field="--report") from None
-    except (OSError, ValueError) as error:
-        raise paths.refused(error, folder, "--report", "written") from None
-    check_output(path / "index.html", (".html",), "--report")
-    return path / "index.html"
+@contextmanager
+def prepared(folder: str | None) -> Iterator[Path | None]:
+    """The page's file in a folder that is there or can be made; None where none is asked for.
+    Raises InputError where neither, and a folder that was made stays only with a page in it.
+
+    folder : as the user named it.
+    """
+    if folder is None:
+        yield None
+        return
+    with made_folder(folder, "--report") as path:
+        check_output(path / "index.html", (".html",), "--report")
+        yield path / "index.html"
 
 
 def write_page(path: Path, results: Sequence[CaseResult], data: str | None) -> None:
@@ -111,7 +113,7 @@ def _verdict(text: str) -> str:
 
 
 def _percent(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.1%}" if math.isfinite(value) else "-"
+    return quantity.share(value, 1, sign)
 
 
 def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
@@ -132,7 +134,7 @@ def _plot(group: CaseGroup, results: Sequence[CaseResult]) -> str:
         f'<circle cx="{_MARGIN + at(r.case.value):.1f}" '
         f'cy="{_SIDE - _MARGIN - at(r.simulated):.1f}" r="3" stroke="#0b5394" '
         f'fill="{"#0b5394" if r.case.unseen else "none"}"><title>{html.escape(r.case.case)}: '
-        f"{r.error:+.1%}</title></circle>"
+        f"{_percent(r.error, '+')}</title></circle>"
         for r in points
     )
     unit = points[0].case.unit
@@ -150,17 +152,18 @@ aria-label="{html.escape(group.name)}">
 </figcaption></figure>"""
 
 
+def _off(result: CaseResult) -> str:
+    return f"error {quantity.share(result.error, 2, '+')}"
+
+
 def junit(name: str, results: Sequence[CaseResult]) -> str:
     """JUnit XML: a test case for each group of outcomes, each identity and each bound.
 
     name : of the test suite.
     """
-    entries = [
-        (g.name, "outcome", g.verdict, f"median error {g.median:.1%}, bar {g.bar:.1%}")
-        for g in groups(results)
-    ]
+    entries = [(g.name, "outcome", g.verdict, g.said) for g in groups(results)]
     entries += [
-        (r.case.case, r.case.kind, r.verdict, r.problem or f"error {r.error:+.2%}")
+        (r.case.case, r.case.kind, r.verdict, r.problem or _off(r))
         for r in results
         if r.case.kind != "outcome"
     ]

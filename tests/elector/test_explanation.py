@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from commands import run
 
 import elector
 from elector.base.errors import InfeasibleError, InputError
@@ -319,6 +320,29 @@ def test_what_cannot_be_explained() -> None:
     small: dict[str, object] = {"accelerator.memory_capacity": "1 MB"}
     with pytest.raises(InfeasibleError, match="infeasible: main memory"):
         elector.explain("bert-base", "systolic", "latency_s", settings=small)
+
+
+@pytest.mark.parametrize("accelerator", ["acceltran-server", "isaac", "hpt", "tpu-v2"])
+@pytest.mark.parametrize("result", [m.name for m in registry().scalars])
+def test_results_of_a_design_that_cannot_run_are_explained(accelerator: str, result: str) -> None:
+    """What simulate still says of it, and nothing else."""
+    simulated = elector.simulate("deepseek-v3", accelerator)
+    assert not simulated["feasible"]
+    if simulated.get(result) is None:
+        with pytest.raises((InfeasibleError, InputError)) as caught:
+            elector.explain("deepseek-v3", accelerator, result)
+        exists = registry().get(result).exists
+        assert isinstance(caught.value, InputError) == (exists == "always"), result
+        return
+    assert elector.explain("deepseek-v3", accelerator, result)["value"] == pytest.approx(
+        simulated[result], rel=1e-12
+    )
+
+
+def test_an_infeasible_design_on_the_command_line() -> None:
+    asked = "explain", "llama-2-7b", "acceltran-server", "--result"
+    assert run(*asked, "area_mm2").exit_code == run(*asked, "macs").exit_code == 0
+    assert run(*asked, "energy_j").exit_code == run(*asked, "ops_executed").exit_code == 3
 
 
 @pytest.mark.parametrize(("model", "accelerator", "settings"), DESIGNS)

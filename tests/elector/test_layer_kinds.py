@@ -230,6 +230,15 @@ def test_what_is_missing_is_named(settings: dict[str, Any], field: str) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_pattern_leaves_no_layer_empty(mode: str) -> None:
+    """Layers of Nemotron-H either mix tokens or have a feed-forward, which stays where it is."""
+    with pytest.raises(InputError, match="would be empty") as caught:
+        operations("nemotron-h-8b", model__pattern="full feed-forward", mode=mode)
+    assert caught.value.field == "model.pattern"
+    operations("nemotron-h-8b", model__pattern="full mamba2", model__layers=4, mode=mode)
+
+
 def test_a_pattern_repeats_over_the_layers() -> None:
     narrow = {"model__window": 8, "model__pattern": "window window full"}
     ops = operations("decoder", sequence_length=64, generate=2, model__layers=7, **narrow)

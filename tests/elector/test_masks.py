@@ -152,6 +152,45 @@ def test_folds_of_an_array_are_those_of_blocks_on_or_below_the_diagonal(
     )
 
 
+def of_one_sequence(ops: Operations) -> float:
+    """Bytes of the cache for each sequence, layer, number of a head, head, and key or value."""
+    return float(ops.memory["cache"][0]) / (3 * 2 * 16 * 4 * 2 * 2)
+
+
+@pytest.mark.parametrize("window", [1, 7, 32, 40, 100])
+@pytest.mark.parametrize("kernel", ["unfused", "fused", "flash"])
+def test_a_window_for_a_decoder_that_has_none(kernel: str, window: int) -> None:
+    """`model.window` gives all layers of full attention one: key by key as in a file's window."""
+    settings = SMALL | {"attention": kernel, "sequence_length": 40, "precision": "bf16"}
+    ops = operations("gpt2", model__window=window, **settings)
+    pairs = seen(40, window) if kernel != "unfused" else 40 * 40
+    for (word, _), work in attention(ops).items():
+        assert work == pytest.approx(pairs * (1 if "softmax" in word else 16), rel=1e-14), word
+    assert ops.macs[0] == operations("gpt2", **settings).macs[0]
+    served = operations("gpt2", model__window=window, generate=9, **settings)
+    assert of_one_sequence(served) == min(window, 40 + 8)
+    rows = served.where(role=Role.SCORES, phase="decode")
+    keys = sum(float((served.count * served.n)[r, 0]) / 2 for r in rows)
+    assert keys == sum(min(window, 40 + token) for token in range(1, 9))
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 32, 76, 77, 78, 79, 200])
+@pytest.mark.parametrize("kernel", ["unfused", "fused", "flash"])
+@pytest.mark.parametrize("model", ["bert-tiny", "t5-base"])
+def test_a_window_for_an_encoder_that_has_none(kernel: str, window: int, model: str) -> None:
+    """Half of it lies on each side of a query; the decoder beside an encoder keeps its own."""
+    settings = SMALL | {"attention": kernel, "sequence_length": 40, "model__window": window}
+    ops = operations(model, **settings)
+    near = sum(abs(a - b) <= window // 2 for a in range(40) for b in range(40))
+    pairs = 40 * 40 if kernel == "unfused" else near
+    own = [r for r, row in enumerate(ops.rows) if row.role == Role.SCORES and not row.cross]
+    work = [float((ops.m * ops.n)[r, 0]) for r in own if ops.rows[r].layer_word != "decoder"]
+    assert work and work == pytest.approx([pairs] * len(work), rel=1e-14)
+    decoders = [float((ops.m * ops.n)[r, 0]) for r in own if ops.rows[r].layer_word == "decoder"]
+    whole = seen(40, 0) if kernel != "unfused" else 40 * 40
+    assert decoders == pytest.approx([whole] * len(decoders), rel=1e-14)
+
+
 def test_a_wider_window_is_never_less_work(windowed: Any) -> None:
     settings = SMALL | {"model__kv_heads": 2, "sequence_length": 64, "attention": "flash"}
     work = [operations(windowed(w), **settings).executed[0] for w in (1, 5, 32, 63, 64, 65, 0)]

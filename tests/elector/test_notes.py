@@ -17,6 +17,7 @@ from quantized_llama import LLAMA
 import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA, Column, schema
+from elector.describe.formats import load_model
 from elector.evaluation import applies
 from elector.machines import MACHINES
 from elector.studies.simulation import sweep
@@ -130,8 +131,6 @@ CASES = [
 def test_workload_keys_count_where_the_schema_says(kind: str, family: str, mode: str) -> None:
     """The table option x machine x mode: what has no effect is said, what has one is not."""
     for key, (entry, rows) in entries(kind, family, mode).items():
-        if (kind, family, key) == ("hybrid", "gemm", "sparsity"):
-            continue  # which unit has the product is known after it is placed, not from the schema
         counts = entry == "effect" or (entry == "one value" and not schema("workload")[key].applies)
         for row in rows:
             if row.figures is not None and applies.asks(row.value):
@@ -145,6 +144,108 @@ def test_the_table_has_every_kind_of_entry() -> None:
     assert array["optimizer"][0] == "no effect"
     assert array["generate"][0] == "refused"
     assert array["implementation"][0] == "one value"
+
+
+#: A model of every family and kind of layer, small enough for any machine.
+KINDS_OF_MODELS: dict[str, dict[str, object]] = {
+    "bert-tiny": {},
+    "gpt2": {"model.layers": 2},
+    "llama-2-7b": {"model.layers": 2},
+    "gemma-2-9b": {"model.layers": 2},
+    "mixtral-8x7b": {"model.layers": 2},
+    "qwen3-30b-a3b": {"model.layers": 2},
+    "deepseek-v3": {"model.layers": 4},
+    "nemotron-h-8b": {"model.layers": 13},
+    "modernbert-base": {"model.layers": 3},
+    "t5-base": {"model.layers": 1},
+    "whisper-small": {"model.layers": 1},
+    "vit-base": {"model.layers": 1},
+    "clip-vit-base": {"model.layers": 1},
+    "hpt-snow": {"model.layers": 1},
+    GEMM: {},
+}
+#: Values of a model's keys that no such model has of its own.
+UNUSUAL: dict[str, tuple[object, ...]] = {
+    "layers": (5,),
+    "hidden": (1536,),
+    "heads": (1, 64),
+    "kv_heads": (1,),
+    "head_size": (40,),
+    "feed_forward": (1000,),
+    "vocabulary": (2000,),
+    "positions": (3000,),
+    "window": (3, 32, 5000),
+    "pattern": ("chunked", "mamba2", "feed-forward"),
+    "experts": (24,),
+    "experts_per_token": (1,),
+    "expert_feed_forward": (300,),
+    "shared_experts": (3,),
+    "dense_layers": (2,),
+    "routing": (0.7,),
+    "q_lora_rank": (96,),
+    "kv_lora_rank": (100,),
+    "nope_head_size": (40,),
+    "rope_head_size": (24,),
+    "value_head_size": (48,),
+    "index_heads": (3,),
+    "index_head_size": (24,),
+    "index_top_k": (40,),
+    "state_size": (24,),
+    "ignore_keys": ("rope_theta",),
+}
+
+
+@functools.cache
+def of_model(model: str, given: tuple[tuple[str, object], ...]) -> tuple[dict[str, object], list]:
+    """Results of a model on an array, and what is said."""
+    settings = {"accelerator.memory_capacity": "10 TB", **KINDS_OF_MODELS[model], **dict(given)}
+    result = dict(elector.simulate(model, "systolic", settings=settings))
+    assert result["feasible"]
+    notes = result.pop("notes")
+    del result["settings"]
+    assert isinstance(notes, list)
+    return result, notes
+
+
+@pytest.mark.parametrize("asked", ["unfused", "flash", "generate", "train"])
+@pytest.mark.parametrize("model", KINDS_OF_MODELS, ids=lambda model: Path(model).stem)
+def test_keys_of_a_model_move_figures_or_are_said_to_change_nothing(model: str, asked: str) -> None:
+    """Each family x key: accepted and counted, accepted and said to be idle, or refused."""
+    ways: dict[str, dict[str, object]] = {
+        "unfused": {"workload.attention": "unfused"},
+        "flash": {"workload.attention": "flash"},
+        "generate": {"workload.generate": 4, "workload.attention": "unfused"},
+        "train": {"workload.attention": "fused", "workload.mode": "training"},
+    }
+    if asked == "generate" and model not in ("gpt2", "gemma-2-9b", "deepseek-v3", "t5-base"):
+        return
+    way = ways[asked]
+    plain, _ = of_model(model, tuple(way.items()))
+    for key, field in schema("model").items():
+        for value in UNUSUAL.get(key) or field.choices:
+            own = {f"model.{key}": value}
+            try:
+                result, notes = of_model(model, tuple({**way, **own}.items()))
+            except InputError as error:
+                assert error.field and error.field.startswith("model."), (key, error)
+                continue
+            said = [n for n in notes if n.startswith(f"model.{key} changes nothing")]
+            moved = result != plain
+            own_head = key == "head" and value in ("none", load_model(model).head)
+            assert own_head or len(said) == (not moved), (key, value, moved, said)
+
+
+def test_images_have_no_words() -> None:
+    """No token table, and no head that scores words, whatever is given."""
+    for model in ("vit-base", "clip-vit-base", "hpt-snow", "hpt-wind"):
+        plain = elector.simulate(model, "tpu-v4i")
+        given = elector.simulate(model, "tpu-v4i", settings={"model.vocabulary": 2000})
+        assert given["parameters"] == plain["parameters"]
+        assert given["latency_s"] == plain["latency_s"]
+        for head in ("masked-lm", "causal-lm", "pre-training"):
+            with pytest.raises(InputError, match="no vocabulary") as caught:
+                elector.simulate(model, "tpu-v4i", settings={"model.head": head})
+            assert caught.value.field == "model.head" and "classifier" in caught.value.message()
 
 
 def test_nothing_is_said_where_nothing_was_given() -> None:
@@ -214,6 +315,104 @@ def test_what_only_some_steps_ask_for(
     assert any(without[name] != with_it[name] for name in results) is counts
     said = [n for n in with_it["notes"] if n.startswith(f"workload.{key} changes nothing")]
     assert len(said) == (not counts)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "model", "key", "value", "settings", "counts"),
+    [
+        ("acceltran-edge", "bert-tiny", "run_ahead", 4, {}, False),
+        ("acceltran-edge", "gemm:512x1024x2048", "run_ahead", 4, {"sparsity": "acceltran"}, True),
+        ("acceltran-edge", "bert-tiny", "clustering", 3.0, {}, False),
+        (
+            "acceltran-edge",
+            "gemm:512x1024x2048",
+            "clustering",
+            3.0,
+            {"sparsity": "acceltran"},
+            True,
+        ),
+        ("acceltran-edge", GEMM, "unit_cycles", "tile", {}, False),
+        ("acceltran-edge", "bert-tiny", "unit_cycles", "tile", {}, True),
+        ("isaac", GEMM, "dynamic", "write", {}, False),
+    ],
+)
+def test_settings_of_a_machine_that_some_work_leaves_idle(
+    accelerator: str,
+    model: str,
+    key: str,
+    value: object,
+    settings: dict[str, object],
+    counts: bool,
+) -> None:
+    base = {f"workload.{name}": given for name, given in settings.items()}
+    without, with_it = (
+        elector.simulate(model, accelerator, settings=base | more)
+        for more in ({}, {f"accelerator.{key}": value})
+    )
+    results = ("latency_s", "energy_j", "area_mm2")
+    assert any(without[name] != with_it[name] for name in results) is counts
+    said = [n for n in with_it["notes"] if n.startswith(f"accelerator.{key} changes nothing")]
+    assert len(said) == (not counts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("foo", ""), ("sst3", "sst2"), ("SQAD", "squad"), ("digit", "digits")]
+)
+def test_a_task_that_is_none_is_refused(wrong: str, meant: str) -> None:
+    for function in (elector.simulate, elector.trace):
+        with pytest.raises(InputError, match="unknown task") as caught:
+            function("bert-tiny", "systolic", settings={"workload.task": wrong})
+        assert caught.value.field == "workload.task" and "sst2" in caught.value.message()
+        assert not meant or f"did you mean {meant}?" in caught.value.message()
+    result = run("simulate", "bert-tiny", "systolic", "--set", f"workload.task={wrong}")
+    assert result.exit_code == 2 and not result.stdout
+
+
+@pytest.mark.parametrize("task", ["sst2", "SST-2", "lambada_openai", "elnino", "mine.csv"])
+def test_names_and_files_of_tasks_are_accepted(task: str) -> None:
+    notes = elector.simulate("bert-tiny", "systolic", settings={"workload.task": task})["notes"]
+    assert notes == ["workload.task changes nothing: it counts where an accuracy is asked for"]
+
+
+@pytest.mark.parametrize(
+    ("model", "beside", "key", "values", "counts"),
+    [
+        ("t5-base", {"generate": 8}, "target_length", (32, 64), False),
+        ("t5-base", {}, "target_length", (32, 64), True),
+        ("t5-base", {"generate": 8}, "sequence_length", (32, 64), True),
+        ("whisper-small", {"generate": 8}, "sequence_length", (32, 64), False),
+        ("whisper-small", {"target_length": 16}, "sequence_length", (32, 64), False),
+        ("whisper-small", {}, "sequence_length", (32, 64), True),
+        ("gpt2", {}, "kv_cache", ("int8", "int4"), False),
+        ("gpt2", {"prefill_chunk": 32}, "kv_cache", ("int8", "int4"), True),
+        ("gpt2", {"prefill_chunk": 128}, "kv_cache", ("int8", "int4"), False),
+        ("gpt2", {"generate": 4}, "kv_cache", ("int8", "int4"), True),
+    ],
+)
+@pytest.mark.parametrize("accelerator", ["a100-sxm-80gb", "tpu-v4i", "acceltran-server"])
+def test_settings_that_another_one_leaves_idle(
+    accelerator: str,
+    model: str,
+    beside: dict[str, object],
+    key: str,
+    values: tuple[object, ...],
+    counts: bool,
+) -> None:
+    """Two values of a setting differ if and only if nothing is said of either."""
+    if "prefill_chunk" in beside and accelerator != "a100-sxm-80gb":
+        return
+    if key == "kv_cache" and accelerator == "acceltran-server":
+        return
+    base = {f"workload.{name}": value for name, value in beside.items()}
+    results = [
+        elector.simulate(model, accelerator, settings={**base, f"workload.{key}": value})
+        for value in values
+    ]
+    names = ("latency_s", "energy_j", "memory_bytes", "macs")
+    assert any(results[0][name] != results[1][name] for name in names) is counts
+    for result in results:
+        said = [n for n in result["notes"] if n.startswith(f"workload.{key} changes nothing")]
+        assert len(said) == (not counts)
 
 
 def test_more_predictions_than_positions_are_refused() -> None:

@@ -11,7 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from elector.base.errors import InputError
-from elector.base.output import PICTURES, check_output, require_apart, save_picture
+from elector.base.output import (
+    PICTURES,
+    check_output,
+    made_folder,
+    require_apart,
+    save_picture,
+)
 from elector.cli.commands import main
 
 TRACE = ("trace", "bert-tiny", "tpu-v4i")
@@ -86,3 +92,44 @@ def test_an_empty_name_is_no_directory(pair: tuple[str, str], field: str) -> Non
     ended = CliRunner().invoke(main, ["simulate", *pair])
     assert ended.exit_code == 2 and field in ended.stderr and "(got '')" in ended.stderr
     assert "directory" not in ended.stderr
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("validate", "--report", f"new/{LONG}"),
+        ("validate", "--report", f"new/deep/{LONG}/page"),
+        ("validate", "--report", "new/deep", "--data", "bad.csv"),
+        ("validate", "--report", "new/deep", "--junit", "new/deep/index.html"),
+        ("validate", "--report", "new/deep", "--only", "no such case"),
+        ("validate", "--report", "bad.csv/page"),
+        ("validate", "--report", "bad.csv"),
+        ("trace", "bert-tiny", "tpu-v4i", "--out", f"new/{LONG}.json"),
+        ("report", "bert-tiny", "tpu-v4i", "--out", f"new/{LONG}.html"),
+        ("sweep", "bad.csv", "--out", f"new/{LONG}.csv"),
+    ],
+)
+def test_nothing_is_made_where_input_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.csv").write_text("case,value\nx,y\n")
+    ended = CliRunner().invoke(main, words)
+    assert ended.exit_code == 2, (ended.output, ended.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_what_was_there_before_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    long, refusal = tmp_path / "there" / "new" / LONG, "--report: cannot be written"
+    with pytest.raises(InputError, match=refusal), made_folder(long, "--report"):
+        raise AssertionError
+    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "there" / "new", "--report"):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    with made_folder(tmp_path / "there" / "new", "--report") as folder:
+        (folder / "page").write_text("x")
+    assert (tmp_path / "there" / "new" / "page").exists()

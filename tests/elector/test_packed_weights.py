@@ -7,9 +7,9 @@ import pytest
 
 import elector
 from elector.base.errors import InputError
-from elector.describe.numbers import formats, unpacking
+from elector.describe.numbers import formats, precisions, unpacking
 
-A100 = "a100-sxm-80gb"
+A100, H200 = "a100-sxm-80gb", "h200-sxm-141gb"
 #: Of Llama-2-7B: matrices of 32 layers (4 x 4096^2 and 3 x 4096 x 11008), and everything else.
 MATRICES = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
 REST = 2 * 32000 * 4096 + (2 * 32 + 1) * 4096
@@ -76,6 +76,48 @@ def test_bytes_of_the_cache(name: str) -> None:
     dense = 2 * 32 * kept * 4096
     assert memory(kv_cache=name, generate=64)["cache"] == pytest.approx(dense * bits(name) / 8)
     assert memory(generate=64)["cache"] == 2 * dense
+
+
+@pytest.mark.parametrize(
+    ("machine", "precision", "name"),
+    [(H200, "fp8", "bf16"), (H200, "int8", "fp16"), ("b200-sxm-192gb", "nvfp4", "bf16")],
+)
+def test_a_cache_may_be_wider_than_what_is_multiplied(
+    machine: str, precision: str, name: str
+) -> None:
+    """Twice (four times) the bytes, read as they are: nothing is packed or unpacked, no score is
+    lost, and a note says what attention multiplies in."""
+    own = {"workload.precision": precision, "workload.generate": 8, "workload.batch": 64}
+
+    def told(**settings: str) -> dict[str, object]:
+        asked = {**own, **{f"workload.{k}": v for k, v in settings.items()}}
+        return elector.simulate("llama-2-7b", machine, settings=asked, operations=True)
+
+    plain, wide = told(), told(kv_cache=name)
+    held, more = plain["memory_bytes"], wide["memory_bytes"]
+    assert isinstance(held, dict) and isinstance(more, dict)
+    each = precisions()[precision].key_value
+    assert more["cache"] == pytest.approx(held["cache"] * 2.0 / each)
+    assert wide["time_per_output_token_s"] > plain["time_per_output_token_s"]
+    assert _rows_of(wide) == _rows_of(plain)
+    assert wide["perplexity_increase"] == plain["perplexity_increase"]
+    assert isinstance(wide["notes"], list)
+    assert sum(f"kept in {name}, wider than the {precision}" in n for n in wide["notes"]) == 1
+
+
+def _rows_of(result: dict[str, object]) -> list[str]:
+    rows = result["operations"]
+    assert isinstance(rows, list)
+    return [str(row["name"]) for row in rows]
+
+
+@pytest.mark.parametrize(("setting", "asked"), [("weights", "bf16"), ("kv_cache", "int8")])
+def test_other_wide_formats_are_refused(setting: str, asked: str) -> None:
+    """Weights are read to be multiplied, and integers with scales are a packing."""
+    with pytest.raises(InputError, match="narrower") as refusal:
+        simulate("llama-2-7b", "b200-sxm-192gb", precision="nvfp4", **{setting: asked}, generate=8)
+    allowed = str(refusal.value).partition("allowed")[2]
+    assert ("bf16" in allowed) is (setting == "kv_cache")
 
 
 @pytest.mark.parametrize("machine", [A100, "systolic", "acceltran-server", "tpu-v3"])

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import inside
+from builders import columns, inside, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elector.cost.chain import led
+from elector.cost.schedule import Timing, schedule
 from elector.cost.stage import overlap
+from elector.evaluation import path
 from elector.evaluation.path import Chunk
+from elector.machines.contract import Activity, streams_of
 from elector.operations.rows import Operations
 
 
@@ -337,3 +340,39 @@ def test_every_layer_waits_for_all_its_heads() -> None:
         chunk = inside("encoder", model__layers=layers, **settings)
         times.append(float(chunk.timing.seconds[0] - chunk.activity.start[0]))
     assert times[1] - times[0] == pytest.approx((times[2] - times[1]) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "key", "sizes"),
+    [
+        ("systolic", "sram", [1e5, 4e5, 2e6]),
+        ("acceltran", "activation_buffer", [2e5, 1e6, 3e7]),
+    ],
+)
+def test_streams_of_designs_that_are_asked_for_twice(
+    accelerator: str, key: str, sizes: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each number of streams is a column of its own, whatever stands beside it."""
+    activities = []
+
+    def seen(ops: Operations, index: np.ndarray, activity: Activity) -> Timing:
+        activities.append(activity)
+        return schedule(ops, index, activity)
+
+    monkeypatch.setattr(path, "schedule", seen)
+    settings = {"mode": "training", "batch": 16, f"accelerator.{key}": sizes}
+    table = columns(len(sizes), settings_of("bert-mini", accelerator, settings))
+    path.evaluate(table, len(sizes), jobs=1)
+    (activity,) = activities
+    streams, rows = streams_of(activity), np.arange(activity.alone.shape[0])
+    places, n = np.array([2, 0, 2, 1, 0, 0]), np.array([2.0, 4.0, 8.0, 2.0, 2.0, 16.0])
+    every = streams.some(places).of(n, rows)
+    assert every.turned is not None
+    for i in range(n.size):
+        one = streams.some(places[i : i + 1]).of(n[i : i + 1], rows)
+        turned = one.alone if one.turned is None else one.turned.least(one.alone)
+        assert np.array_equal(every.alone[:, i], one.alone[:, 0])
+        assert np.array_equal(every.ahead[:, i], one.ahead[:, 0])
+        assert np.array_equal(every.turned.least(every.alone)[:, i], turned[:, 0])
+        for name, busy in one.busy.items():
+            assert np.array_equal(every.busy[name][:, i], busy[:, 0])

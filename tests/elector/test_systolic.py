@@ -478,3 +478,42 @@ def test_work_that_is_not_streamed_passes_the_memory_on_chip() -> None:
     for action in ("sram read", "sram write"):
         more = apart.activity.counts[action].total() - fused.activity.counts[action].total()
         assert more[0] == 2 * elements, action
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("sram_bandwidth", "1 GB/s"), ("preload", "serial"), ("fuse", "false")],
+)
+@pytest.mark.parametrize("model", ["gemm:512x1024x2048", "bert-tiny"])
+@pytest.mark.parametrize("convention", ["physical", "scalesim"])
+def test_settings_that_a_convention_leaves_idle_are_said(
+    key: str, value: str, model: str, convention: str
+) -> None:
+    """Figures move if and only if nothing is said: the peer knows no port and no preloading, and
+    a list has nothing that could stream behind a product."""
+    base: dict[str, object] = {"accelerator.convention": convention}
+    plain, given = (
+        dict(elector.simulate(model, "systolic", settings=base | more))
+        for more in ({}, {f"accelerator.{key}": value})
+    )
+    notes = given.pop("notes")
+    for result in (plain, given):
+        result.pop("notes", None)
+        result.pop("settings")
+    assert isinstance(notes, list)
+    said = [note for note in notes if note.startswith(f"accelerator.{key} changes nothing")]
+    assert len(said) == (plain == given)
+    idle = model[:4] == "gemm" if key == "fuse" else convention == "scalesim"
+    assert len(said) == idle
+
+
+def test_copies_of_an_array_that_the_peer_has_once_are_refused() -> None:
+    """Else they would cost area and energy, and save no cycle."""
+    settings: dict[str, object] = {"accelerator.convention": "scalesim"}
+    for count, runs in ((1, True), (2, False), (4, False)):
+        settings["accelerator.arrays"] = count
+        result = elector.simulate("gemm:512x1024x2048", "systolic", settings=settings)
+        assert result["feasible"] is runs
+    assert "SCALE-Sim has one array" in str(result["reason"])
+    settings["accelerator.convention"] = "physical"
+    assert elector.simulate("gemm:512x1024x2048", "systolic", settings=settings)["feasible"]

@@ -259,11 +259,13 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
     "values",
     [
         np.random.default_rng(0).integers(0, 7, 10_000),
+        np.random.default_rng(0).integers(0, 40_000, 10_000),
+        np.random.default_rng(0).integers(-40, 40_000, 10_000),
         np.random.default_rng(1).normal(size=10_000),
         np.append(np.zeros(9_999), 1.0),  # a value that no sample sees
         np.random.default_rng(2).choice([0.1, 2.0, np.nan], 5_000),
     ],
-    ids=["few", "many", "rare", "nan"],
+    ids=["few", "whole", "negative", "many", "rare", "nan"],
 )
 def test_distinct_values_of_long_columns(values: np.ndarray) -> None:
     unique, first, inverse = distinct(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from elector.base.errors import InputError
 from elector.base.table import DATA
+from elector.cli import report_checks
 from elector.describe.formats import load_model
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.applies import kinds_of
@@ -260,6 +262,21 @@ BAD_ROWS = [
     (ROW.replace("tpu-v1,,", "tpu-v1,batch=2,"), "line 2: unknown setting"),
     (ROW.replace("latency_s", "latencies"), "line 2: unknown result"),
     (ROW + ",more", "line 2: has 16 cells, the header 15"),
+    (ROW.replace(",ms,", ",,"), "hint: s, or another unit of that kind"),
+    (ROW.replace("latency_s,2,ms", "macs,2,"), "unit: line 2: has no unit\n  hint: 1, for a plain"),
+    (ROW.replace("latency_s,2,ms", "cycles,2,"), "hint: 1, for a plain number"),
+    (ROW.replace("latency_s", "latency"), "did you mean latency_s?"),
+    (ROW.replace("tpu-v1,,", "tpu-v1,workload.bach=2,"), "did you mean workload.batch?"),
+    (ROW.replace(",2,", ",1e-320,"), "must lie between 1e-100 and 1e+300 s"),
+    (ROW.replace("10 %", "9" * 400 + " %"), "line 2: unreadable tolerance"),
+    (ROW.replace("10 %", "at most +" + "9" * 400 + " %"), "line 2: unreadable tolerance"),
+    (ROW.replace("10 %", "at least +100000000 %"), "line 2: unreadable tolerance"),
+    (ROW.replace(",2,", ",1e307,"), "must lie between 1e-100 and 1e+300 s"),
+    (ROW.replace("tpu / x / y", "tpu"), "group: line 2: is no group"),
+    (ROW.replace("tpu / x / y", "tpu/x/y"), "group: line 2: is no group"),
+    (ROW.replace("tpu / x / y", "tpu / x"), "hint: device family / stack / regime"),
+    (ROW.replace("tpu / x / y", "tpu / x / y / z"), "group: line 2: is no group"),
+    (ROW.replace("tpu / x / y", "tpu /  / y"), "group: line 2: is no group"),
 ]
 
 
@@ -282,6 +299,13 @@ def test_a_file_without_a_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text("case,group\n")
     with pytest.raises(InputError, match="missing column"):
+        load_cases(path)
+
+
+def test_a_column_given_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(",".join((*COLUMNS, "case")) + f"\n{ROW},a case\n")
+    with pytest.raises(InputError, match=r"cases\.csv: case: line 1: column given twice"):
         load_cases(path)
 
 
@@ -325,6 +349,70 @@ def test_a_group_outside_its_bar_fails_unless_it_is_known_to(tmp_path: Path) -> 
     assert failed(results) and groups(results)[0].verdict == "FAILED"
     known = outcomes(tmp_path, [0.003, 0.0026, 0.004], "10 % known miss")
     assert not failed(known) and groups(known)[0].verdict == "known miss"
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "latencies", "verdict", "median", "bar"),
+    [
+        ("at least", [2e-5], "FAILED", 0.99, 0.0),  # measured 2 ms at least, simulated 20 us
+        ("at least", [2e-3], "ok", 0.0, 0.0),
+        ("at least", [2e-1], "ok", 0.0, 0.0),  # a hundred times the figure is all right
+        ("at least +10 %", [1.9e-3], "ok", 0.05, 0.1),
+        ("at least +10 %", [1.7e-3], "FAILED", 0.15, 0.1),
+        ("at most", [4e-3], "FAILED", 1.0, 0.0),
+        ("at most", [3e-3], "FAILED", 0.5, 0.0),
+        ("at most", [2e-5], "ok", 0.0, 0.0),
+        ("at most +10 %", [2.1e-3], "ok", 0.05, 0.1),
+        ("at most +10 %", [2.4e-3, 2.1e-3, 1e-3], "ok", 0.05, 0.1),
+        ("at most known miss", [4e-3], "known miss", 1.0, 0.0),
+        ("100 %", [3e-5], "ok", 0.985, 1.0),  # both sides are bounded
+        ("100 %", [8e-3], "FAILED", 3.0, 1.0),
+    ],
+)
+def test_an_outcome_with_one_bound_is_judged_by_it(
+    tmp_path: Path, tolerance: str, latencies: list[float], verdict: str, median: float, bar: float
+) -> None:
+    results = outcomes(tmp_path, latencies, tolerance)
+    (group,) = groups(results)
+    assert group.verdict == verdict and failed(results) is (verdict == "FAILED")
+    assert group.median == pytest.approx(median) and group.bar == pytest.approx(bar)
+    assert len(results) > 1 or results[0].passed is (verdict == "ok")  # as the same row as a bound
+
+
+def test_a_group_without_a_result_says_why(tmp_path: Path) -> None:
+    simulate = answer(latency_s=None, reason="main memory: needs 2 GB, has 1 GB")
+    rows = [ROW.replace("identity", "outcome")]
+    rows += [rows[0].replace("a case", "b").replace("tpu-v1,,", "tpu-v1,workload.batch=2,")]
+    results = validate(write(tmp_path, *rows), simulate=simulate)
+    text = validation_page.junit("validate", results)
+    assert "2 of 2 have no result: main memory: needs 2 GB, has 1 GB" in text
+    assert "nan" not in text + validation_page.page(results, None)
+    assert "NaN" not in json.dumps(groups(results)[0].as_row())
+
+
+def test_the_table_has_no_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulate = answer(latency_s=None, reason="main memory: needs 2 GB, has 1 GB")
+    results = validate(write(tmp_path, ROW.replace("identity", "outcome")), simulate=simulate)
+    report_checks.validation(results, "table")
+    shown = capsys.readouterr().out
+    assert "nan" not in shown and "inf" not in shown and "needs 2 GB" in shown
+
+
+def test_figures_of_cosmic_size_are_shown_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = validate(
+        write(tmp_path, ROW.replace("2,ms", "1e299,s")), simulate=answer(latency_s=1.0)
+    )
+    page = validation_page.page([result], None)
+    assert "1.16e+294 days" in page and "0" * 20 not in page
+    (result,) = validate(
+        write(tmp_path, ROW.replace("2,ms", "1e-99,s")), simulate=answer(latency_s=1.0)
+    )
+    report_checks.validation([result], "table")
+    shown = capsys.readouterr().out + validation_page.page([result], None)
+    shown += validation_page.junit("validate", [result])
+    assert "+1e+101%" in shown and "0" * 20 not in shown
 
 
 def test_the_page_and_junit_show_every_group(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ VALUES = [
     b"2026-99-99", b"2001-01-01", b"1_000", b"\xd9\xa3", b"1 MB", b"5 s", b"1 furlong", b"%",
     b"1/0", b"1/64", b"*", b"*a", b"&a", b"!!python/object:os.system", b"<<: *a", b"=1+1",
     b"\x1b[31m", b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"n" * 256, b"n" * 5000, b"a/" * 2500,
-    b"/dev/zero",
+    b"/dev/zero", rb"\ud800", rb'"\udcff"',
     b"/dev/null", b"/", b"..", b"lora:9" + b"9" * 300, b"gemm:", b"decoder", b"flexibert", b"os",
     b"4294967296", b"9223372036854775808", b"1e15", b"-0.0", b"1e-9", b"all", b"dense", b"dynatran",
 ]  # fmt: skip

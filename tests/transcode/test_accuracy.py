@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elector.base.choices import named_rows
 from elector.base.errors import InputError
 from transcode import accuracy
 
@@ -174,6 +175,16 @@ def test_names_and_aliases() -> None:
     assert accuracy.tasks()[:2] == ["sst2", "mnli"] and "lambada" in accuracy.tasks()
     assert accuracy.surrogate("SST-2") is accuracy.surrogate("sst2")
     assert accuracy.surrogate(" MNLI-m ").task.name == "mnli"
+
+
+def test_the_simulator_knows_the_names_of_all_tasks() -> None:
+    """Its table has the aliases; what is scored and what is trained here, no more."""
+    from transcode.training.tasks import list_tasks
+
+    by_use: dict[str, list[str]] = {}
+    for task, row in named_rows("tasks.csv").items():
+        by_use.setdefault(row["where"], []).append(task)
+    assert by_use == {"accuracy": accuracy.tasks(), "training": list_tasks()}
 
 
 @pytest.mark.parametrize(

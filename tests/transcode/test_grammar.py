@@ -156,3 +156,67 @@ def test_nothing_but_an_input_error_comes_out(text: str) -> None:
         return
     mask = grammar.holds(expression, VALUES.__getitem__)
     assert mask.dtype == bool
+
+
+# ---- what is not finite
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a / 0 > 1", [0, 0, 0, 0]),
+        ("not a / 0 > 1", [0, 0, 0, 0]),
+        ("a // 0 == 0", [0, 0, 0, 0]),
+        ("a / 0 != 1", [0, 0, 0, 0]),
+        ("a in [a / 0, 7]", [0, 0, 0, 0]),
+        ("a * 1e308 * 10 > 0", [0, 0, 0, 0]),
+        ("1 / (a - 1) > 0", [0, 1, 1, 1]),
+        ("a == 1 or 1 / (a - 1) > 0.6", [1, 1, 0, 0]),  # decided where it can be
+        ("not (a == 1 or 1 / (a - 1) > 0.6)", [0, 0, 1, 1]),
+        ("a > 1 and 1 / (a - 1) < 0.6", [0, 0, 1, 1]),
+        ("not b * 2 < 5", [0, 0, 1, 1]),  # missing is not infinite: as before
+    ],
+)
+def test_arithmetic_that_gives_no_number_decides_nothing(text: str, expected: list[int]) -> None:
+    expression = grammar.bind(grammar.parse(text), QUANTITIES)
+    assert holds(text) == [bool(v) for v in expected]
+    margins = grammar.margin(expression, VALUES.__getitem__)
+    assert (margins <= 0).tolist() == [bool(v) for v in expected] and np.isfinite(margins).all()
+
+
+def test_whole_numbers_divided_by_zero_are_no_zero() -> None:
+    expression = grammar.bind(grammar.parse("n // 0 == 0"), {"n": NamedQuantity()})
+    assert not grammar.holds(expression, lambda name: np.array([0, 1])).any()
+    assert grammar.undecided(expression, lambda name: np.array([0, 1])).all()
+
+
+def test_a_result_that_is_infinite_itself_is_compared() -> None:
+    expression = grammar.bind(grammar.parse("n / 2 >= 5"), {"n": NamedQuantity()})
+    values = np.array([np.inf, 4.0, np.nan])
+    assert grammar.holds(expression, lambda name: values).tolist() == [True, False, False]
+    assert not grammar.undecided(expression, lambda name: values).any()
+
+
+@pytest.mark.parametrize("text", ["a <= 1e400", "1e309 > a", "latency_s < 5e400 ms"])
+def test_a_literal_that_overflows_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is larger than any number"):
+        grammar.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a / 0 > 1", "a // 0 > 1", "a % 0.0 > 1", "a / (2 - 2) > 1", "a > 1 / min(0, 1)"]
+)
+def test_a_division_by_a_constant_zero(text: str) -> None:
+    expression = grammar.bind(grammar.parse(text), QUANTITIES)
+    with pytest.raises(InputError, match="where: divides by 0"):
+        grammar.require_finite(expression, field="where")
+    with pytest.raises(InputError, match="larger than any"):
+        grammar.require_finite(grammar.parse("a > 1e300 * 1e300"))
+    finite = grammar.parse("a / (2 - 1) > 1e300 * 1e-300 and b / a > 0")
+    assert grammar.require_finite(finite) is finite
+
+
+@pytest.mark.parametrize("text", ["t", "min(t, a)", "t * 2"])
+def test_text_is_no_number(text: str) -> None:
+    with pytest.raises(InputError, match=r"define\.edp: .*text"):
+        grammar.bind(grammar.parse_value(text), QUANTITIES, field="define.edp")

@@ -97,3 +97,39 @@ def test_a_space_of_somebody_else_with_the_right_sum(
             ended = CliRunner().invoke(main, words)
             assert ended.exception is None or isinstance(ended.exception, SystemExit), (name, words)
             assert ended.exit_code in (0, 1, 2, 3), (name, words, ended.output)
+
+
+@pytest.mark.parametrize("change", ["renamed", "left out", "added"])
+def test_a_reference_point_of_other_objectives(
+    run: Path, changed: Callable[[dict[str, Any]], Path], tmp_path: Path, change: str
+) -> None:
+    whole = manifest_of(run)
+    point = dict(whole["reference_point"])
+    value = point["energy_j"] if change == "added" else point.pop("energy_j")
+    if change != "left out":
+        point["energy_i"] = value
+    folder = changed(whole | {"reference_point": point})
+    (tmp_path / "few.yaml").write_text(json.dumps(SPACE))
+    words = ("search", str(tmp_path / "few.yaml"), "--out", str(folder), "--quiet")
+    for asked in (
+        (*words, "--budget", "8", "--sampler", "random"),
+        ("front", str(folder)),
+        ("check", str(folder), "--require", "hypervolume > 0"),
+        ("compare", str(folder), str(run)),
+        ("merge", str(folder), str(run), "--out", str(tmp_path / "merged")),
+    ):
+        ended = CliRunner().invoke(main, asked)
+        assert ended.exit_code == 2, (asked, ended.output, ended.exception)
+        assert "manifest.json: reference_point.energy_" in ended.stderr
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("name", ["batch", "islands", "budget"])
+def test_no_batch_of_nothing(
+    run: Path, changed: Callable[[dict[str, Any]], Path], tmp_path: Path, name: str
+) -> None:
+    folder = changed(manifest_of(run) | {name: 0})
+    (tmp_path / "few.yaml").write_text(json.dumps(SPACE))
+    asked = ("search", str(tmp_path / "few.yaml"), "--out", str(folder), "--quiet")
+    ended = CliRunner().invoke(main, [*asked, "--sampler", "random"])
+    assert ended.exit_code == 2 and f"manifest.json: {name}" in ended.stderr

@@ -95,6 +95,22 @@ def test_options(made: Path, tmp_path: Path, options: tuple[str, str], words: st
     assert not out.exists()
 
 
+LONG = "a" * 300
+
+
+def test_no_folder_is_left_by_a_name_that_is_too_long(made: Path, tmp_path: Path) -> None:
+    run = str(made / "tiny")
+    for words in (
+        ("search", str(made / "tiny.yaml"), "--out", f"{tmp_path}/new/deep/{LONG}"),
+        ("merge", run, run, "--out", f"{tmp_path}/new/deep/{LONG}/run"),
+        ("plot", run, "--out", f"{tmp_path}/new/{LONG}.png"),
+        ("report", run, "--out", f"{tmp_path}/new/{LONG}.html"),
+        ("check", run, "--require", "front > 0", "--junit", f"{tmp_path}/new/{LONG}.xml"),
+    ):
+        assert "cannot be written" in refused(*words)
+        assert not list(tmp_path.iterdir()), words
+
+
 def test_nothing_feasible_says_what_rejects_most_and_what_misses_least(tmp_path: Path) -> None:
     space, out = tmp_path / "tiny.yaml", tmp_path / "run"
     space.write_text(TINY + "constraints: ['latency_s <= 1 ns', 'area_mm2 <= 60']\n")
@@ -107,6 +123,35 @@ def test_nothing_feasible_says_what_rejects_most_and_what_misses_least(tmp_path:
     assert "latency_s <= 1 ns missed by " in lines[-1] and lines[-1].endswith(" %")
     (out / "designs" / "part-000001.parquet").write_bytes(b"half")
     assert "part-000001.parquet is not whole: going on" in refused(*words, code=3)
+
+
+def test_a_run_without_a_feasible_design_has_one_answer(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, out = tmp_path / "tiny.yaml", str(tmp_path / "inf")  # a name that is a number, too
+    space.write_text(TINY + "constraints: ['latency_s <= 1 ns']\n")
+    refused("search", str(space), "--out", out, "--quiet", code=3)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    for words in (
+        ("front", out),
+        ("front", out, "--format", "json"),
+        ("front", out, "--where", "id >= 0"),
+        ("front", out, "--weights", "latency_s=1"),
+        ("front", out, "--uncertainty"),
+        ("report", out),
+        ("plot", out),
+        ("plot", out, "--objectives", "latency_s"),
+        ("compare", out, str(made / "tiny")),
+        ("compare", str(made / "tiny"), out),
+    ):
+        said = refused(*words, code=3)
+        assert said == f"{out}: none of 96 recorded designs is feasible\n", words
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+    assert invoke("show", out, "0").exit_code == 0
+    assert invoke("check", out, "--require", "front > 0").exit_code == 4
+    monkeypatch.chdir(tmp_path)
+    done = invoke("check", str(made / "tiny"), "--require", "front > baseline", "--baseline", "inf")
+    assert "another reference point" in done.stderr and done.exit_code == 2
 
 
 def test_the_folder_of_another_space(made: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,28 @@ def test_merged_runs_are_one(folder: Path, tmp_path: Path) -> None:
     assert len(table) == len(once) + 100 and not table.duplicated(settings).any()
     assert further.manifest["sampler"]["used"] == "evolve" and "merged" in further.manifest
     run(tmp_path / "one", seed=1, budget=len(once) + 120)  # and again, as any run
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (lambda row: ",".join(row.split(",")[:4]), "has 4 cells, the header "),
+        (lambda row: row + ",more", " cells, the header "),
+        (lambda row: ",".join(c if i else "" for i, c in enumerate(row.split(","))), ""),
+    ],
+)
+def test_a_warm_start_that_was_cut(
+    folder: Path, tmp_path: Path, end: Callable[[str], str], words: str
+) -> None:
+    lines = (folder / "all" / "front.csv").read_text().splitlines()
+    cut = tmp_path / "cut.csv"
+    cut.write_text("\n".join([*lines[:-1], end(lines[-1])]))
+    if not words:  # an id is no setting
+        assert len(run(tmp_path / "r", budget=50, warm_start=cut).front)
+        return
+    with pytest.raises(InputError, match=rf"cut\.csv: line {len(lines)}: .*{words}"):
+        run(tmp_path / "r", warm_start=cut)
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.csv"]
 
 
 def test_a_warm_start_is_not_lost_on_resuming(folder: Path, tmp_path: Path) -> None:

@@ -342,6 +342,24 @@ def test_thresholds_are_searched_where_a_source_prices_them() -> None:
             "workloads.serve.optimizer",
         ),
         ({"workload": {"trainable": "heads"}}, "workload.trainable"),
+        ({"model": {"base": "encoder", "window": [16, 32]}}, "model.window"),
+        ({"model": {"base": "encoder", "state_size": [16, 32]}}, "model.state_size"),
+        ({"model": {"base": "deepseek-v3", "kv_heads": [16, 32]}}, "model.kv_heads"),
+        ({"model": {"base": "vit-base", "vocabulary": [100, 200]}}, "model.vocabulary"),
+        (
+            {
+                "model": {"base": "decoder", "window": [128, 256]},
+                "workload": {"attention": "flash"},
+            },
+            "model.window",
+        ),
+        (
+            {
+                "model": {"base": "t5-base", "layers": [2, 4]},
+                "workload": {"generate": [8, 16], "target_length": 64},
+            },
+            "workload.target_length",
+        ),
         (
             {"workload": {"mode": "training", "trainable": "heads", "activations": "recompute"}},
             "workload.activations",

@@ -19,7 +19,7 @@ import optuna
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from search_fakes import fake
+from search_fakes import SMALL, fake
 
 import transcode
 from elector.base.errors import EvaluationError, InputError
@@ -288,3 +288,46 @@ def test_a_limited_question_returns_raises_or_ends() -> None:
         storage.limited(1.0, where, lambda: 1 // 0)
     with pytest.raises(EvaluationError, match="did not answer"):
         storage.limited(0.05, where, lambda: time.sleep(1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sqlite:///q%00.db", "has a character in it that is no text"),
+        ("sqlite:///q%0a.db", "has a character in it that is no text"),
+        (os.fsdecode(b"sqlite:///q\xff.db"), "has a character in it that is no text"),
+        ("sqlite:///q%ff.db", "is not UTF-8 behind its % signs"),
+        ("sqlite:///x.db?timeout=abc", "SQLite takes no parameters here (got 'timeout')"),
+        ("sqlite:///x.db?mode=ro", "SQLite takes no parameters here (got 'mode')"),
+        ("sqlite:///x.db?foo=bar", "SQLite takes no parameters here (got 'foo')"),
+        ("sqlite+foo:///x.db", "unknown driver (got 'foo')"),
+        ("sqlite+aiosqlite:///x.db", "unknown driver (got 'aiosqlite')"),
+        ("sqlite://host/x.db", "names a host"),
+        ("sqlite://anna:hush@/x.db", "names a host"),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+def test_what_is_not_understood_is_refused(
+    tmp_path: Path, text: str, words: str, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(SMALL))
+    asked = ("search", "tiny.yaml", "--out", "run", "--sampler", sampler, "--storage", text)
+    ended = CliRunner().invoke(main, asked)
+    assert ended.exit_code == 2 and words in ended.stderr, (ended.output, ended.exception)
+    assert "hush" not in ended.output and "sqlalchemy" not in ended.output
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_driver_that_is_used_anyway_may_be_named() -> None:
+    assert storage.given("sqlite+pysqlite:///a.db").url == "sqlite:///a.db"
+    assert storage.given("sqlite:///Größe.db").shown == "sqlite:///Gr%C3%B6%C3%9Fe.db"
+
+
+@pytest.mark.extras("psycopg")
+@pytest.mark.parametrize("query", ["foo=hush", "sslmode=require&foo=hush"])
+def test_parameters_of_postgresql_are_known_ones(query: str) -> None:
+    storage.given("postgresql://anna@h/d?sslmode=require&application_name=x")
+    with pytest.raises(InputError, match="unknown parameter of the address") as error:
+        storage.given(f"postgresql://anna@h/d?{query}")
+    assert "foo" in str(error.value) and "hush" not in str(error.value)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from elector.cli.commands import main as elector_main
 from transcode.cli.commands import main
 
 TINY = """
@@ -48,8 +50,9 @@ def place(made: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(made, root / "locked")
     (root / "locked").chmod(0)
     yield root
-    for path in [root / "locked", *root.rglob("*")]:
-        path.chmod(0o700)
+    for path in [root / "locked", root / "shut", *root.rglob("*")]:
+        if path.exists():
+            path.chmod(0o700)
 
 
 def test_a_folder_that_may_not_be_searched(place: Path, powerless: Run) -> None:
@@ -110,6 +113,44 @@ def test_a_folder_that_may_not_be_searched(place: Path, powerless: Run) -> None:
     assert swept.out.count(DENIED) == 3
 
 
+def test_a_file_or_folder_that_is_locked_itself(place: Path, powerless: Run) -> None:
+    """Not below a locked folder: the system is asked, not the parser of the command line, which
+    would answer with how the command is used."""
+    shutil.copy(place / "table.csv", place / "shut.csv")
+    shutil.copytree(place / "tiny", place / "shut")
+    for name in ("shut", "shut.csv"):
+        (place / name).chmod(0)
+    expected = {
+        "shut/manifest.json: cannot be read": [
+            ("transcode", "front", "shut"),
+            ("transcode", "show", "shut", "0"),
+            ("transcode", "report", "shut"),
+            ("transcode", "plot", "shut"),
+            ("transcode", "check", "shut", "--require", "front > 0"),
+            ("transcode", "compare", "shut", "tiny"),
+            ("transcode", "compare", "tiny", "shut"),
+            ("transcode", "merge", "shut", "tiny", "--out", "new"),
+        ],
+        "shut.csv: cannot be read": [
+            ("elector", "sweep", "shut.csv", "--out", "-"),
+            ("elector", "compare", "shut.csv", "table.csv"),
+            ("elector", "validate", "--data", "shut.csv"),
+            ("elector", "run", "shut.csv"),
+            ("elector", "simulate", "bert-tiny", "systolic", "--technology", "shut.csv"),
+            ("transcode", "search", "tiny.yaml", "--out", "new", "--warm-start", "shut.csv"),
+        ],
+    }
+    commands = [words for listed in expected.values() for words in listed]
+    answers = dict(zip(commands, powerless(commands, place), strict=True))
+    for says, listed in expected.items():
+        for words in listed:
+            done = answers[words]
+            assert done.crash is None, (words, done.crash)
+            assert (done.code, done.out) == (2, ""), (words, done)
+            assert f"{says}: {DENIED}" in done.err and "Usage" not in done.err, (words, done.err)
+    assert not (place / "new").exists()
+
+
 def test_files_of_a_run_that_may_not_be_read(place: Path, powerless: Run) -> None:
     part = place / "tiny" / "designs" / "part-000001.parquet"
     questions = [
@@ -159,3 +200,23 @@ def test_a_run_folder_that_may_not_be_written(place: Path, powerless: Run) -> No
     (place / "tiny").chmod(0o700)
     kept = {p: p.read_bytes() for p in (place / "tiny" / "designs").iterdir()}
     assert all(before[path] == content for path, content in kept.items())
+
+
+def test_no_path_is_looked_at_by_the_parser_of_the_command_line() -> None:
+    """Its answer is how the command is used, without the file that was asked for."""
+
+    def commands_of(command: click.Command) -> list[click.Command]:
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        return [command, *(c for child in inner for c in commands_of(child))]
+
+    asked = [
+        (command.name, parameter.name, parameter.type)
+        for program in (main, elector_main)
+        for command in commands_of(program)
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path)
+    ]
+    assert len(asked) > 20
+    for command, name, path in asked:
+        looks = path.exists or path.readable or path.writable or path.executable
+        assert not looks and path.file_okay and path.dir_okay, (command, name)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from elector.base.choices import choices, named_rows
+
 DATA = Path(__file__).parents[1] / "data" / "accuracy"
 FEATURES = ("layers", "hidden", "heads", "feed_forward")
 
@@ -104,7 +106,7 @@ def task_table() -> dict[str, ScoredTask]:
         return {
             r["task"]: ScoredTask(
                 r["task"],
-                tuple(r["aliases"].split("|")) if r["aliases"] else (),
+                choices(named_rows("tasks.csv")[r["task"]]["aliases"]),
                 r["reference"],
                 float(r["floor"]),
                 r["metric"],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import read_csv
+from elector.base.table import read_csv, require_once
 from elector.evaluation.settings import is_known
 from transcode.accuracy.published_scores import FEATURES, PublishedScore
 
@@ -82,6 +82,7 @@ class UserRow:
 def read_rows(path: str | Path) -> list[UserRow]:
     """Every row of the file; InputError naming line and column."""
     names, lines = read_csv(path)
+    require_once(names, path)
     for name in names:
         if name not in (*COLUMNS, *MORE) and not _is_setting(name):
             raise InputError(

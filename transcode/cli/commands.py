@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from elector.base.errors import EvaluationError, InfeasibleError, InputError
+from elector.base.spelling import spelled
 from elector.cli import options as shared
 from elector.cli.commands import CommandGroup
 from elector.cli.compare import INFEASIBLE, NOT_PASSED
@@ -109,7 +110,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder; results/NAME of the space by default.",
 )
@@ -136,7 +137,7 @@ def _samplers(ctx: click.Context, param: click.Parameter, text: str) -> list[str
 )
 @click.option(
     "--warm-start",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Begin with the designs of a table: front.csv of a run, or one of elector sweep.",
 )
@@ -204,7 +205,7 @@ def search(
     shared.no_draws_without(asked["uncertainty"], "samples")
     if asked["stall"] is None and was_given("stall_batches"):
         raise InputError("is how far --stall looks back", field="--stall-batches")
-    command = " ".join(["transcode", *sys.argv[1:]])
+    command = spelled(" ".join(["transcode", *sys.argv[1:]]))
     try:
         with progress(quiet, report.progress_line) as show:
             result = transcode.search(space, command=command, progress=show, **asked)
@@ -245,10 +246,7 @@ def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
     from transcode import runs
     from transcode.cli import report, report_neighbours
 
-    taken = runs.snapshot.taken(run)
-    if not taken.size:
-        said = f"none of {taken.manifest['designs']:,} recorded designs is feasible"
-        raise InfeasibleError(f"{run}: {said}")
+    taken = runs.snapshot.with_front(run)
     if not uncertainty:
         report.moment(taken, format)
         return True
@@ -257,7 +255,7 @@ def _as_written(run: Path, format: str, uncertainty: bool) -> bool:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--format",
     type=FORMATS,
@@ -339,7 +337,7 @@ _FORMAT = click.option(
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--require",
     multiple=True,
@@ -354,7 +352,7 @@ _FORMAT = click.option(
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Write JUnit XML, too: a test case a requirement.",
 )
@@ -390,11 +388,11 @@ def check(
 
 
 @main.command()
-@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder to write; must not hold a run.",
 )

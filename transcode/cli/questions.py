@@ -31,10 +31,10 @@ objectives = click.option(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Picture to write (png, pdf or svg); by default front.png in the run folder, and "
     "selection.png there for another front.",
@@ -72,10 +72,10 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Page to write (.html); report.html in the run folder by default.",
 )
@@ -105,7 +105,7 @@ def report(run: Path, out: Path | None, baseline: str | None) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(readable=False, path_type=Path))
 @click.argument("id", type=click.IntRange(min=0))
 @click.option(
     "--yaml", "as_file", is_flag=True, help="As a space of this design only, to search or change."
@@ -134,11 +134,11 @@ def show(run: Path, id: int, as_file: bool, format: str) -> None:
 
 
 @click.command()
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=click.Path(readable=False, path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="Draw both fronts into this picture (png, pdf or svg), too.",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from elector.base import paths, quantity
+from elector.base import paths, quantity, spelling
 from elector.cli.text import paragraph
 from elector.cost.results import Registry
 from transcode import pareto, runs
@@ -186,7 +185,7 @@ def comparison(compared: runs.comparison.Comparison, format: str) -> None:
 def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
     """Rows with the same keys, as json, csv or a table."""
     if format == "json":
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(spelling.dumps(rows, indent=1))
     elif format == "csv":
         stream = io.StringIO()
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
@@ -429,6 +428,8 @@ def _nearest(space: Space, rejections: Rejections) -> str:
 
 
 def _percent(share: float) -> str:
+    if share >= 1e12:  # such as by a bound of 0 or nearly so
+        return f"{100.0 * share:.3g} %" if share < 1e300 else "beyond measure"
     return f"{100 * share:,.0f} %" if share >= 10 else f"{100 * share:.3g} %"
 
 
@@ -436,7 +437,7 @@ def nothing_found(recorded: runs.query.Recorded, where: tuple[str, ...]) -> str:
     """Why no recorded design is shown: how many satisfy each condition by itself."""
     total, counts = runs.query.satisfying(recorded, where)
     if not total or not where:
-        return "no recorded design is feasible"
+        return str(runs.snapshot.nothing_feasible(recorded.folder, recorded.manifest))
     lines = [f"  {count:,} satisfy: {text}" for text, count in zip(where, counts, strict=True)]
     return "\n".join(
         [f"none of {total:,} feasible recorded designs satisfies every condition", *lines]

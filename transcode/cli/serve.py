@@ -11,7 +11,7 @@ import click
 @click.option("--mcp", is_flag=True, help="Speak the Model Context Protocol on standard streams.")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Where searches may be written and are read; without it there is no tool that writes.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from elector.base.errors import InputError
+from elector.base.spelling import spelled
 from elector.cli.entry import INTERRUPTED
 from elector.cli.options import FORMATS, settings_of
 
@@ -163,7 +164,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Run folder; results/train-MODEL-TASK by default.",
 )
@@ -250,7 +251,7 @@ def _run(settings: Settings, out: Path | None, fresh: bool, format: str, quiet: 
     from transcode.cli import report_train
     from transcode.training import folder, loop
 
-    command = " ".join(["transcode", *sys.argv[1:]])
+    command = spelled(" ".join(["transcode", *sys.argv[1:]]))
     place = folder.default(settings) if out is None else out
     try:
         with progress(quiet, report_train.line) as show:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elector.base.errors import InputError
-from elector.base.table import read_csv
+from elector.base.table import read_csv, require_once
 from transcode.runs import design, query, snapshot
 
 OPTION = "--baseline"
@@ -42,6 +42,7 @@ def read_baseline(folder: Path, given: int | str | Path) -> Baseline:
 
 def _of_table(folder: Path, path: Path) -> Baseline:
     header, lines = read_csv(path, 50_000_000)
+    require_once(header, path)
     if not lines:
         raise InputError("has a header but no rows", file=path)
     line, cells = lines[0]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from elector.base import page, quantity
-from elector.base.errors import InfeasibleError
 from elector.base.page import Columns
 from transcode.pages import front, insight
 from transcode.pages.baseline import Baseline
@@ -46,10 +45,7 @@ class Gathered:
 
 def gathered(folder: Path, baseline: Baseline | None) -> Gathered:
     """What there is to say of a run. Raises InfeasibleError where no design is feasible."""
-    moment = snapshot.taken(folder)
-    if not moment.size:
-        said = f"none of {moment.manifest['designs']:,} recorded designs is feasible"
-        raise InfeasibleError(f"{folder}: {said}")
+    moment = snapshot.with_front(folder)
     picture = info(moment.columns, moment.head, moment.manifest["designs"] or None)
     rows = front.thinned(moment.size, [mark.index for mark in picture.marks])
     table, columns = front.take(moment.columns, rows), Columns()

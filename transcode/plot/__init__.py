@@ -44,11 +44,12 @@ DPI = 150
 
 
 def plot_run(run_folder: Path, out: Path | None = None) -> Path:
-    """Draw the front of a run folder into `out` (front.png there) and return that path.
+    """Draw the front of a run folder into `out` (front.png there) and return that path. Raises
+    InfeasibleError where no recorded design is feasible.
 
     run_folder : of a search.
     """
-    moment = snapshot.taken(run_folder)
+    moment = snapshot.with_front(run_folder)
     designs = moment.manifest["designs"]
     picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))
     path = Path(out) if out is not None else moment.folder / "front.png"

@@ -43,6 +43,7 @@ class Verdict:
     missed : by how much, relative to its bound; 0 where it holds.
     design : id of the design that satisfies it or misses by least; None where none is asked for.
     values : of the names in the requirement, there. units : of those that have one.
+    undecided : whether nothing is compared there: it divides by 0 or overflows.
     """
 
     requirement: str
@@ -51,6 +52,7 @@ class Verdict:
     design: int | None
     values: Mapping[str, float | str]
     units: Mapping[str, str] = field(default_factory=dict)
+    undecided: bool = False
 
     @property
     def text(self) -> str:
@@ -59,11 +61,16 @@ class Verdict:
         values = ", ".join(f"{n} {self._shown(n, v)}" for n, v in self.values.items())
         if self.passed:
             return f"{where}{values}"
+        if self.undecided:
+            said = f"{where}{values}; " if self.values else where
+            return f"{said}a side of a comparison is not finite: it divides by 0 or overflows"
         if not self.values:
             return "no feasible design"
         if self.missed < _AT:
             return f"{where}{values}; just at the bound, which < and > leave out"
-        return f"{where}{values}; missed by {quantity.plain(100 * self.missed, 3)} %"
+        far = 100.0 * self.missed
+        said = f"by {quantity.plain(far, 3)} %" if math.isfinite(far) else "beyond measure"
+        return f"{where}{values}; missed {said}"
 
     def _shown(self, name: str, value: float | str) -> str:
         """A value with its unit."""
@@ -134,9 +141,12 @@ def _verdict(
 ) -> Verdict:
     asked = [n for n in expression.names if n not in figures]
     if not asked:
-        margin = float(grammar.margin(expression, lambda name: np.asarray(figures[name])))
+        figure = {name: np.asarray(value) for name, value in figures.items()}.__getitem__
+        margin = float(grammar.margin(expression, figure))
+        undecided = bool(grammar.undecided(expression, figure))
         values = {n: figures[n] for n in expression.names}
-        return Verdict(expression.text, margin <= 0, max(margin, 0.0), None, values)
+        missed = max(margin, 0.0)
+        return Verdict(expression.text, margin <= 0, missed, None, values, undecided=undecided)
     best: Verdict | None = None
     least = math.inf
     for part in query.scan(recorded, asked):
@@ -144,17 +154,20 @@ def _verdict(
             continue
         columns = {n: part.values(n) for n in asked}
         known = {n: np.asarray(v) for n, v in figures.items()} | columns
+        lost = grammar.undecided(expression, known.__getitem__)
         margins = grammar.margin(expression, known.__getitem__)
-        row = int(np.argmin(margins))
+        ranks = np.where(lost, np.inf, margins)  # a design that is compared is named first
+        row = int(np.argmin(ranks))
         margin = float(margins[row])
-        if best is None or margin < least:
-            least = margin
+        if best is None or ranks[row] < least:
+            least = float(ranks[row])
             results = {
                 n: _plain(columns[n][row]) if n in columns else figures[n] for n in expression.names
             }
             units = {n: q.unit for n, q in recorded.quantities.items() if n in results}
             passed, missed, design = margin <= 0, max(margin, 0.0), int(part.ids[row])
-            best = Verdict(expression.text, passed, missed, design, results, units)
+            undecided = bool(np.isinf(least))
+            best = Verdict(expression.text, passed, missed, design, results, units, undecided)
     return best or Verdict(expression.text, False, 1.0, None, {})
 
 
@@ -169,6 +182,8 @@ def _baseline(moment: snapshot.Snapshot, given: str) -> float:
     except ValueError:
         return _volume_of(moment, Path(given))
     if not math.isfinite(volume):
+        if paths.exists(given, "--baseline"):  # a folder may be called inf or nan
+            return _volume_of(moment, Path(given))
         raise InputError("must be finite", field="--baseline", value=given)
     return volume
 

@@ -81,7 +81,8 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
     """Compares the fronts of two run folders, which need the same objectives and reference.
 
     reference : objective -> value with its unit: the reference point in place of that of the
-        runs, which may then differ. Raises InputError for what does not fit.
+        runs, which may then differ. Raises InputError for what does not fit, and InfeasibleError
+        for a run without a feasible design.
 
     first, second : the run folders.
     """
@@ -89,6 +90,9 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
     if reference is not None:
         point = _point(a, reference)
         a, b = (replace(side, reference=point * side.signs) for side in (a, b))
+        if not any((side.points < side.reference).all(axis=1).any() for side in (a, b)):
+            said = "no design of either front is better than it in every objective"
+            raise InputError(said, field=OPTION, value=dict(reference))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)
@@ -170,11 +174,11 @@ def _require_alike(a: Side, b: Side) -> None:
 
 
 def _side(run: Path) -> Side:
-    taken = snapshot.taken(run)
+    taken = snapshot.with_front(run)
     objectives: dict[str, str] = taken.manifest["space"]["objectives"]
     reference = taken.reference
-    if not taken.size or reference is None:
-        raise InputError("has no feasible design", file=taken.folder)
+    if reference is None:
+        raise InputError("has no reference point", file=taken.folder)
     signs = np.array([-1.0 if d == "max" else 1.0 for d in objectives.values()])
     values = np.array([list(taken.columns[name]) for name in objectives], dtype=float)
     return Side(

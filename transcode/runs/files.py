@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from elector.base import paths
+from elector.base import output, paths, spelling
 from elector.base.errors import EvaluationError, InputError
 
 #: Lock files that this process holds.
@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    path.write_text(text, encoding="utf-8", newline="", errors="backslashreplace")
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:
@@ -69,7 +69,7 @@ def write_json(path: Path, value: object) -> None:
 
     value : what JSON can say.
     """
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, spelling.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _whole(text: str) -> int:
@@ -95,6 +95,7 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
         raise InputError(f"is damaged: not the JSON of {what}", file=path, hint=hint) from None
     if not isinstance(content, dict):
         raise InputError(f"is not {what}", file=path, hint=hint)
+    spelling.require_text(content, path, text)
     return content
 
 
@@ -109,6 +110,7 @@ class Claim:
         self.folder, self.field = folder, field
         self.stream: IO[str] | None = None
         self.made = False  # the lock file is of our making, and nothing else is there yet
+        self.new: list[Path] = []  # folders that `begin` had to make, the inmost first
 
     @property
     def held(self) -> bool:
@@ -117,23 +119,32 @@ class Claim:
 
     def begin(self, *below: str) -> None:
         """Makes the folder and those below it, where they are absent."""
+        self.new = output.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.stream is None:
                 self._take()
             for name in below:
                 (self.folder / name).mkdir(exist_ok=True)
-        except OSError as error:
+        except (OSError, InputError) as error:
+            self.undo(*below)
+            if isinstance(error, InputError):
+                raise
             raise paths.refused(error, self.folder, self.field, "written") from None
         self.made = False
 
     def undo(self, *below: str) -> None:
-        """Removes the folder again, and those below it, where they are empty."""
+        """Removes the folder again, those below it and those made above it, where it was made by
+        `begin` and they are empty."""
+        if self.folder not in self.new:
+            return
         with suppress(OSError):
             for name in below:
-                (self.folder / name).rmdir()
-            (self.folder / LOCK).unlink()
-            self.folder.rmdir()
+                if paths.exists(self.folder / name):
+                    (self.folder / name).rmdir()
+            if self.stream is not None:  # else it is somebody else's
+                (self.folder / LOCK).unlink(missing_ok=True)
+        output.remove_empty(self.new)
 
     def require(self) -> None:
         """Raises EvaluationError where the folder was removed or replaced under its owner."""

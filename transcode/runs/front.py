@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from elector.base.table import Column
+from elector.evaluation.resolved import typed
 from transcode.pareto import Archive
 from transcode.runs.files import write_pieces
 from transcode.space import Space, unit_text
+from transcode.space.settings import setting_field
 
 #: Designs whose texts lie in memory at once.
 _AT_ONCE = 1024
@@ -101,10 +103,16 @@ def _csv(front: Archive, designs: Mapping[str, Column]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     texts = [column.map(text, dtype=object) for column in designs.values()]
-    values = [[text(v) for v in result.tolist()] for result in front.results.values()]
+    values = [[_cell(n, v) for v in result.tolist()] for n, result in front.results.items()]
     for row, number in enumerate(front.ids.tolist()):
         writer.writerow([number, *(t[row] for t in texts), *(v[row] for v in values), "true"])
     return stream.getvalue()
+
+
+def _cell(name: str, value: float) -> str:
+    """A result; of a setting what its schema reads, nothing where a design has none."""
+    field = setting_field(name)
+    return text(value if field is None else typed(field, value))
 
 
 def text(value: object) -> str:

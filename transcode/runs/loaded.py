@@ -44,7 +44,7 @@ class LoadedRun:
         folder = self.folder / "designs"
         files = [parts.path_of(folder, number) for number in parts.distinct_numbers(folder)]
         try:
-            frames = [pd.read_parquet(file, columns=columns) for file in files]
+            frames = [parts.frame(file, columns) for file in files]
         except parts.UNREADABLE as error:
             raise InputError(f"cannot be read: {error}", file=folder) from None
         if not frames:

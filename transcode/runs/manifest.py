@@ -62,6 +62,8 @@ _LATER: dict[str, type | tuple[type, ...]] = {
     "versions": dict,
     "command": str,
 }
+#: Counts of which there is one at least.
+_SOME = ("batch", "islands", "budget")
 #: What of it may be null: there was none of it.
 _OPTIONAL = ("hypervolume", "reference_point", "accuracy", "budget", "storage", "warm_start")
 
@@ -113,6 +115,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     for name, kind in _INNER.items():
         inner = manifest.get(name) or {}
         _require(inner, dict.fromkeys(inner, kind), path, f"{name}.")
+    _require_reference(manifest, path)
     if manifest.get("accuracy"):
         _require(manifest["accuracy"], {"text": str}, path, "accuracy.")
     if manifest.get("warm_start"):
@@ -126,17 +129,30 @@ Kinds = Mapping[str, type | tuple[type, ...]]
 _INNER: Kinds = {"simulator": str, "versions": str, "reference_point": (int, float)}
 
 
+def _require_reference(manifest: Mapping[str, Any], path: Path) -> None:
+    """Refuses a reference point that lacks an objective of the space, or has another's value."""
+    objectives, point = manifest["space"].get("objectives"), manifest.get("reference_point")
+    if not point or not isinstance(objectives, dict):
+        return
+    for name in (*objectives, *point):
+        if name not in point or name not in objectives:
+            problem = "is no objective of the run" if name in point else "is missing"
+            at = f"reference_point.{name}"
+            raise InputError(problem, file=path, field=at, allowed=objectives, hint=_FRESH)
+
+
 def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
     """Refuses a mapping that lacks a key, or has another kind of value there.
 
-    A whole number is a count or a seed, so at least 0; any number is finite.
+    A whole number is a count or a seed, so at least 0, of batches and the like 1; any number is
+    finite.
     """
     for key, kind in keys.items():
         value = manifest.get(key)
         good = isinstance(value, kind) and not isinstance(value, bool)
         if good and isinstance(value, float):
             good = math.isfinite(value)
-        if not good or (kind is int and int(str(value)) < 0):
+        if not good or (kind is int and int(str(value)) < (key in _SOME)):
             raise InputError(
                 "is not the manifest of a run", file=path, field=f"{at}{key}", hint=_FRESH
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from transcode.runs.files import replace_file
 from transcode.space import Lazily
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 _KEY = b"transcode"
@@ -101,23 +103,26 @@ def _note(batch: Batch) -> dict[str, object]:
 
 def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -> None:
     """Writes a part file whole, or not at all."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     noted = table.replace_schema_metadata({_KEY: json.dumps({"batches": notes}).encode()})
     texts = [f.name for f in table.schema if "dictionary" in str(f.type)]
-    replace_file(
-        path,
-        lambda path: pq.write_table(
-            noted,
-            path,
-            compression="zstd",
-            row_group_size=_GROUP,
-            use_dictionary=[*texts, "accuracy", "accuracy_std"],
-            column_encoding={"id": "DELTA_BINARY_PACKED"},
-            write_statistics=False,
-            write_page_checksum=True,
-        ),
-    )
+
+    def fill(temporary: Path) -> None:
+        with pa.OSFile(os.fsencode(temporary), "wb") as target:
+            pq.write_table(
+                noted,
+                target,
+                compression="zstd",
+                row_group_size=_GROUP,
+                use_dictionary=[*texts, "accuracy", "accuracy_std"],
+                column_encoding={"id": "DELTA_BINARY_PACKED"},
+                write_statistics=False,
+                write_page_checksum=True,
+            )
+
+    replace_file(path, fill)
 
 
 def _notes(metadata: Mapping[bytes, bytes] | None) -> list[dict[str, Any]]:
@@ -190,11 +195,21 @@ def denied(error: Exception, path: Path) -> ElectorError | None:
 
 
 @contextmanager
+def _source(path: Path) -> Iterator[Any]:
+    """A part file as Arrow opens it. Arrow takes texts for names, and a name is bytes: it is given
+    those. Raises OSError as `open`."""
+    import pyarrow as pa
+
+    with pa.OSFile(os.fsencode(path)) as source:
+        yield source
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A part file (pyarrow.parquet.ParquetFile). Raises ValueError for one beyond belief."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with _source(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         read = file.metadata
         groups = [read.row_group(g) for g in range(read.num_row_groups)]
         if read.num_rows > _MOST or any(group.total_byte_size > _BYTES for group in groups):
@@ -206,8 +221,17 @@ def _extent(path: Path) -> tuple[int, int]:
     """(last batch, designs) of a file, by its footer. Raises one of UNREADABLE without one."""
     import pyarrow.parquet as pq
 
-    read = pq.read_metadata(str(path))
+    with _source(path) as source:
+        read = pq.read_metadata(source)
     return int(_notes(read.metadata)[-1]["batch"]), read.num_rows
+
+
+def column_names(path: Path) -> list[str]:
+    """Columns of a part file, in order. Raises one of UNREADABLE without a footer."""
+    import pyarrow.parquet as pq
+
+    with _source(path) as source:
+        return list(pq.read_schema(source).names)
 
 
 def survey(folder: Path) -> tuple[int, Path | None]:
@@ -265,18 +289,27 @@ def read(folder: Path, number: int) -> list[Batch]:
     return batches
 
 
+def frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The designs of a part file. Raises one of UNREADABLE where it is not whole.
+
+    columns : the names that are read; None for all.
+    """
+    import pandas as pd
+
+    with _source(path) as source:
+        return pd.read_parquet(source, columns=None if columns is None else list(columns))
+
+
 def compact(folder: Path) -> None:
     """Makes many small neighbouring part files one.
 
     The one replaces the first of them; until the others are gone, their designs stand in the
     folder twice, which `distinct_numbers` and `read_all` know.
     """
-    import pyarrow.parquet as pq
-
     small: list[int] = []
     rows = 0
     for number in [*distinct_numbers(folder), -1]:
-        size = _GROUP if number < 0 else pq.read_metadata(path_of(folder, number)).num_rows
+        size = _GROUP if number < 0 else _extent(path_of(folder, number))[1]
         if size < _SMALL and rows + size <= _GROUP:
             small.append(number)
             rows += size

@@ -84,13 +84,17 @@ def opened(folder: Path) -> Recorded:
 
 def _results(path: Path) -> list[str]:
     """Columns of a part behind those of the design itself."""
-    import pyarrow.parquet as pq
-
     try:
-        names = list(pq.read_schema(path).names)
+        names = parts.column_names(path)
         return names[names.index("reason") + 1 :]
     except parts.UNREADABLE as error:
         raise broken(path, error) from error
+
+
+def _conditions(recorded: Recorded, where: Sequence[str]) -> list[grammar.Expression]:
+    """Conditions as `--where` has them, bound to what is recorded."""
+    written = [recorded.expression(text, "--where") for text in where]
+    return [grammar.require_finite(condition, field="--where") for condition in written]
 
 
 class PartFileMoved(InputError):
@@ -275,7 +279,7 @@ def satisfying(recorded: Recorded, where: Sequence[str]) -> tuple[int, list[int]
 
     where : the conditions.
     """
-    conditions = [recorded.expression(text, "--where") for text in where]
+    conditions = _conditions(recorded, where)
     names = list(dict.fromkeys(n for e in conditions for n in e.names))
     total, counts = 0, [0] * len(conditions)
     for part in scan(recorded, names):
@@ -302,7 +306,7 @@ def front(recorded: Recorded, where: Sequence[str], objectives: str | None) -> F
 
     where : the conditions. objectives : as `--objectives` has them, None for those of the run.
     """
-    conditions = [recorded.expression(text, "--where") for text in where]
+    conditions = _conditions(recorded, where)
     wanted = objectives_of(recorded, objectives)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in wanted])
     names = [o.name for o in wanted] + [n for e in conditions for n in e.names]

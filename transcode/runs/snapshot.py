@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from elector.base import paths
-from elector.base.errors import EvaluationError, InputError
+from elector.base.errors import EvaluationError, InfeasibleError, InputError
 from transcode import pareto
 from transcode.runs import front, manifest, parts, query
 from transcode.runs.texts import Texts
@@ -75,6 +75,24 @@ class Snapshot:
         if self.computed is None:
             return paths.read_text(self.folder / "front.json", _LARGEST)
         return front.json_text(self.computed.space, self.computed.archive, self._header())
+
+
+def with_front(run: str | Path) -> Snapshot:
+    """`taken`, of a run whose front has a design. Raises InfeasibleError where none is feasible:
+    what would show, draw or compare a front has nothing to."""
+    moment = taken(run)
+    if not moment.size:
+        raise nothing_feasible(moment.folder, moment.manifest)
+    return moment
+
+
+def nothing_feasible(folder: Path, known: Mapping[str, Any]) -> InfeasibleError:
+    """What is said of a run without a feasible design.
+
+    folder : of the run. known : its manifest.
+    """
+    said = f"none of {known['designs']:,} recorded designs is feasible"
+    return InfeasibleError(f"{folder}: {said}")
 
 
 def taken(run: str | Path) -> Snapshot:

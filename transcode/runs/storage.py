@@ -28,7 +28,11 @@ RETRIES = 3
 #: Seconds a storage may take to be opened, and to answer once it is open.
 OPENING, ANSWER = 20.0, 60.0
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+#: Drivers that an address may name: what is used anyway.
+_UNDERSTOOD = {"sqlite": ("pysqlite",), "postgresql": ("psycopg",), "postgres": ("psycopg",)}
 _TYPES = ("postgresql://USER:PASSWORD@HOST:PORT/DATABASE", "sqlite:///FILE")
+#: Control characters, and bytes of an argument that are not UTF-8.
+_NO_TEXT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _Answer = TypeVar("_Answer")
 
 
@@ -45,6 +49,55 @@ class Address:
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
+
+
+def given(text: str) -> Address:
+    """Reads the address of a storage that somebody asks for, and refuses what is not understood of
+    it, so that nothing is opened elsewhere or otherwise than was meant. Raises InputError, which
+    never repeats a value.
+
+    text : as `--storage` has it.
+    """
+    from sqlalchemy.engine import make_url
+
+    odd = InputError("has a character in it that is no text", field="--storage", allowed=_TYPES)
+    if _NO_TEXT.search(text):
+        raise odd
+    where = address(text)
+    url = make_url(text)
+    parts = (url.database, url.username, url.password, url.host, *map(str, url.query.values()))
+    if any(_NO_TEXT.search(part or "") for part in parts):
+        raise odd
+    if "\ufffd" in (url.database or "") and "\ufffd" not in text:
+        raise InputError("is not UTF-8 behind its % signs", field="--storage", allowed=_TYPES)
+    kind, _, driver = url.drivername.partition("+")
+    if driver not in ("", *_UNDERSTOOD[kind]):
+        raise InputError(
+            "unknown driver", field="--storage", value=driver, allowed=_UNDERSTOOD[kind]
+        )
+    if kind == "sqlite" and (url.host or url.username or url.port):
+        said = "names a host, and SQLite has files only"
+        raise InputError(said, field="--storage", allowed=_TYPES[1:])
+    _require_parameters(kind, list(url.query))
+    return where
+
+
+def _require_parameters(kind: str, names: list[str]) -> None:
+    """Refuses parameters that the database does not have; their values stay unsaid."""
+    known: list[str] = []
+    if kind != "sqlite":
+        from psycopg import pq
+
+        known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                "unknown parameter of the address" if known else "SQLite takes no parameters here",
+                field="--storage",
+                value=name,
+                allowed=known or None,
+                hint=None if known else "sqlite:///FILE, without a question mark",
+            )
 
 
 def address(text: str) -> Address:

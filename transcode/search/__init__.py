@@ -168,7 +168,7 @@ def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:
     """The storage and the scheduler, checked; a search works with one of them at most."""
-    where = None if storage is None else runs.storage.address(storage)
+    where = None if storage is None else runs.storage.given(storage)
     scheduler = None if cluster is None else machines.checked(cluster)
     if where is not None and scheduler is not None:
         raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from elector.base.errors import InputError
+from elector.base.spelling import spelled
 from elector.studies.uncertainty import Sampling
 from transcode import engines, runs
 from transcode.engines.optuna_engine import BUILT_IN
@@ -108,7 +109,7 @@ def settled(looked: Looked, call: SearchCall, folder: Path) -> Settled:
             f"{call.warm_start}"
         )
     manifest |= {
-        "command": call.command,
+        "command": spelled(call.command),
         "sampler": {"asked": choice.asked, "used": choice.used, "why": choice.why},
         "batch": batch,
         "islands": islands,
@@ -175,5 +176,5 @@ def _first(
         return warm.kept(folder, problem.space), old.get("warm_start")
     warm.check(choice)
     first, rows = warm.designs(problem.space, call.warm_start)
-    record = {"file": Path(call.warm_start).name, "rows": rows, "designs": len(first)}
+    record = {"file": spelled(Path(call.warm_start).name), "rows": rows, "designs": len(first)}
     return first, record

@@ -41,9 +41,13 @@ def designs(space: Space, path: str | Path) -> tuple[np.ndarray, int]:
 def coded(space: Space, path: str | Path) -> np.ndarray:
     """(R, S) codes of the rows of a table; -1 where a cell is no value of its parameter.
 
-    Raises InputError for a file that is no table, or lacks a column that the space varies.
+    Raises InputError for a file that is no table, lacks a column that the space varies, or has a
+    row that is not whole, as one that was cut.
     """
     table = read_table(path)
+    for row, error in sorted(table.errors.items())[:1]:
+        said = f"line {table.lines[row]}: {error.problem}"
+        raise InputError(said, file=path, field=error.field, hint=error.hint)
     columns: dict[str, Column] = {}
     for name in dict.fromkeys(["model", "accelerator", *space.varied]):
         if name not in table.columns:

@@ -15,12 +15,16 @@ from elector.base.errors import InputError
 from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
+from elector.describe.variants import KINDS, pattern_kinds
+from elector.evaluation import windows
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.applies import (
     asks,
+    carries_state,
     conditions,
     interleaves,
     kinds_of,
+    mixers_of,
     products_of,
     thresholds_of,
     untrained,
@@ -94,6 +98,17 @@ def _field(space: Space, parameter: Parameter) -> Field | None:
     return schema(section).get(key)
 
 
+#: Fact -> its values of one model.
+_OF_MODELS: dict[str, Callable[[Model], frozenset[str]]] = {
+    "family": lambda model: frozenset([model.family]),
+    "head": lambda model: frozenset([model.head]),
+    "position_kind": lambda model: frozenset([model.position_kind]),
+    "products": products_of,
+    "mixers": mixers_of,
+    "state": carries_state,
+}
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What may be the case in some design where a setting is given."""
@@ -111,6 +126,15 @@ class _Facts:
         if fact == "interleaves":
             either = interleaves(self._numbers("batch")[:, None], self._numbers("generate"))
             return frozenset("yes" if yes else "no" for yes in either.ravel())
+        if fact == "length":
+            lengths = self.of_workload("generate"), self.of_workload("target_length")
+            unset = all(any(float(n) == 0 for n in values) for values in lengths)
+            own = all(model.source_tokens for model in self.models)
+            return frozenset(["read"] if unset or not own else [])
+        if fact == "cached":
+            return frozenset(["yes"] if self._numbers("generate").any() or self._chunks() else [])
+        if fact == "window":
+            return frozenset(["hides"] if self._hides() else [])
         if fact == "thresholds":
             tables = self.of_workload("sparsity")
             return frozenset().union(*(thresholds_of(table) for table in tables))
@@ -121,13 +145,18 @@ class _Facts:
             return untrained(self.of_workload("mode"), self.of_workload("trainable"), machines)
         if fact in schema("workload"):
             return self.of_workload(fact)
-        if fact == "products":
-            return frozenset().union(*(products_of(model) for model in self.models))
-        if fact in ("family", "head", "position_kind"):
-            own = {str(getattr(model, fact)) for model in self.models}
-            heads = self.values("model.head") if fact == "head" else frozenset[str]()
-            return heads or frozenset(own)
-        return self.of_accelerator(fact)
+        return self._of_models(fact) if fact in _OF_MODELS else self.of_accelerator(fact)
+
+    def _of_models(self, fact: str) -> frozenset[str]:
+        """Every value of a fact of the models, as they are or with what is given of them."""
+        own = frozenset().union(*(_OF_MODELS[fact](model) for model in self.models))
+        if fact == "head":
+            return self.values("model.head") or own
+        if fact != "mixers":
+            return own
+        words = [word for text in self.values("model.pattern") for word in pattern_kinds(text)]
+        mixers = [str(KINDS[word].get("mixer", "attention")) for word in words]
+        return own.union(*(mixer.split("+") for mixer in mixers))
 
     def values(self, name: str) -> frozenset[str]:
         """Values of the parameters of that name, of the alternative alone that is given."""
@@ -158,6 +187,33 @@ class _Facts:
     def _numbers(self, key: str) -> np.ndarray:
         """Values of a setting of the workload that is a number."""
         return np.array([float(n) for n in self.of_workload(key)])
+
+    def _chunks(self) -> bool:
+        """Whether some prompt may be read in pieces."""
+        stacks = self.of_workload("implementation")
+        own = any(a.machine.chunks.get(s) for a in self.accelerators for s in stacks)
+        return bool(own or self._numbers("prefill_chunk").any())
+
+    def _hides(self) -> bool:
+        """Whether some window may hide a key that is skipped or not kept."""
+        chunks = self._chunks()
+        tokens = self._numbers("generate").max()
+        skips = bool(self.of_workload("attention") & set(windows.SKIPPING))
+        lengths = [self._numbers(name).max() for name in ("sequence_length", "target_length")]
+        for base, model in zip(self.bases(0), self.models, strict=True):
+            given = [p for p in self.space.parameters if p.name == "model.window"]
+            if any(p.parent >= 0 for p in given):  # its products are known later
+                return True
+            shortest = min(*(float(v) for v in self.values("model.window")), windows.of_file(base))
+            special = model.patches + model.special_tokens
+            keys = special if model.family == "vision" else max(*lengths, model.source_tokens)
+            for block in model.blocks:
+                own = block.mixer.startswith("attention") and not block.head_types
+                seen = skips and windows.hides(shortest, keys, block.causal)
+                kept = (tokens > 0 or chunks) and block.causal and shortest < keys + tokens - 1
+                if own and (seen or kept):
+                    return True
+        return False
 
     def of_accelerator(self, key: str) -> frozenset[str]:
         """Values of a setting of the accelerators."""

@@ -10,7 +10,7 @@ The syntax stands in transcode.space.syntax.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,8 @@ __all__ = [
     "margin",
     "parse",
     "parse_value",
+    "require_finite",
+    "undecided",
     "unit_of",
     "value",
 ]
@@ -65,6 +67,7 @@ _ARITHMETIC: dict[str, Operation] = {
     "max": np.maximum,
 }
 _LOGIC = ("and", "or", "not")
+_QUOTIENTS = ("/", "//", "%")
 #: Operators whose operands and result have one unit.
 _ALIKE = ("+", "-", "min", "max", "negative", "abs", "in", *_COMPARISONS)
 #: The unit of what mixes several, which no number can be written in.
@@ -107,7 +110,37 @@ def bind(
         raise error.at(file=file, field=field) from None
 
 
+def require_finite(
+    expression: Expression, *, file: object = None, field: str | None = None
+) -> Expression:
+    """The same condition or expression. Raises InputError where it divides by 0 or overflows
+    whatever its names stand for."""
+    try:
+        with np.errstate(all="ignore"):
+            _constant(expression.tree)
+    except Fault as fault:
+        raise InputError(str(fault), file=file, field=field, value=expression.text) from None
+    return expression
+
+
+def _constant(node: Node) -> float | None:
+    """The number that a subtree without names is; None for any other. Raises Fault for none."""
+    if not isinstance(node, Apply):
+        return node.value if isinstance(node, Number) else None
+    inner = [_constant(argument) for argument in node.arguments]
+    if node.operator in _QUOTIENTS and inner[1] == 0.0:
+        raise Fault("divides by 0")
+    if None in inner or node.operator in (*_LOGIC, "in", *_COMPARISONS):
+        return None
+    number = float(_number(node, _no_names))
+    if not np.isfinite(number):
+        raise Fault("has a number in it that is larger than any")
+    return number
+
+
 def _bind(node: Node, quantities: Mapping[str, NamedQuantity]) -> Node:
+    if isinstance(node, Name) and quantities[node.name].unit == "text":
+        raise Fault(f"{node.name} is text, not a number")
     if isinstance(node, Apply) and node.operator in _LOGIC:
         return replace(node, arguments=tuple(_bind(a, quantities) for a in node.arguments))
     if isinstance(node, Apply):
@@ -173,6 +206,13 @@ def unit_of(expression: Expression, quantities: Mapping[str, NamedQuantity]) -> 
     return "1" if unit is None else unit
 
 
+def never_negative(expression: Expression) -> bool:
+    """Whether an expression of names that are 0 or more is 0 or more by its form: sums, products,
+    quotients, minima and maxima."""
+    alike = ("+", *_QUOTIENTS, "*", "min", "max", "abs")
+    return all(not isinstance(n, Apply) or n.operator in alike for n in walk(expression.tree))
+
+
 def value(expression: Expression, values: Values) -> np.ndarray:
     """(D,) numbers of an expression, or 0-d where no name is used; NaN where one is missing.
 
@@ -186,27 +226,63 @@ def value(expression: Expression, values: Values) -> np.ndarray:
 def holds(expression: Expression, values: Values) -> np.ndarray:
     """(D,) bool, or 0-d where no name is used: whether the condition holds; NaN never does."""
     with np.errstate(all="ignore"):
-        return _truth(expression.tree, values)
+        return _truth(expression.tree, values)[0]
 
 
-def _truth(node: Node, values: Values) -> np.ndarray:
+def undecided(expression: Expression, values: Values) -> np.ndarray:
+    """(D,) bool, or 0-d where no name is used: whether the condition neither holds nor fails,
+    because what it compares divides by 0 or overflows."""
+    with np.errstate(all="ignore"):
+        true, false = _truth(expression.tree, values)
+    return np.logical_not(np.logical_or(true, false))
+
+
+def _truth(node: Node, values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) bool each: where it is true, and where it is false; neither where it is undecided, in
+    the logic of three values (Kleene 1938): `x == 0 or 1 / x > 2` is true where x is 0."""
     assert isinstance(node, Apply)  # parse() refuses anything else
-    arguments = node.arguments
-    if node.operator == "not":
-        return np.logical_not(_truth(arguments[0], values))
-    if node.operator in ("and", "or"):
-        left, right = _truth(arguments[0], values), _truth(arguments[1], values)
-        return np.logical_and(left, right) if node.operator == "and" else np.logical_or(left, right)
-    left = _number(arguments[0], values)
+    if node.operator in _LOGIC:
+        sides = [_truth(argument, values) for argument in node.arguments]
+        if node.operator == "not":
+            return sides[0][1], sides[0][0]
+        (true, false), (true_right, false_right) = sides
+        if node.operator == "and":
+            return np.logical_and(true, true_right), np.logical_or(false, false_right)
+        return np.logical_or(true, true_right), np.logical_and(false, false_right)
+    numbers = [_number(argument, values) for argument in node.arguments]
+    left = numbers[0]
     if node.operator == "in":
-        equal = [np.equal(left, _number(a, values)) for a in arguments[1:]]
-        return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*equal)), dtype=bool)
-    return np.asarray(_COMPARISONS[node.operator](left, _number(arguments[1], values)), dtype=bool)
+        equal = [np.equal(left, member) for member in numbers[1:]]
+        true = np.asarray(np.logical_or.reduce(np.broadcast_arrays(*equal)), dtype=bool)
+    else:
+        true = np.asarray(_COMPARISONS[node.operator](left, numbers[1]), dtype=bool)
+    lost = _lost(node.arguments, numbers, values)
+    return np.logical_and(true, ~lost), ~np.logical_or(true, lost)
+
+
+def _lost(
+    nodes: tuple[Node, ...], numbers: Sequence[np.ndarray], values: Values
+) -> np.ndarray | np.bool_:
+    """(D,) bool: where arithmetic on finite numbers gives none in one of the sides of a
+    comparison. A result that is infinite itself, as the lifetime of what is never written, is
+    compared as such, and a missing one as NaN.
+
+    numbers : what the nodes come to.
+    """
+    lost: np.ndarray | np.bool_ = np.False_
+    for node, number in zip(nodes, numbers, strict=True):
+        if isinstance(node, Apply) and not np.isfinite(number).all():
+            given = [values(n.name) for n in walk(node) if isinstance(n, Name)]
+            usable = [np.isfinite(column) for column in given]
+            whole = np.logical_and.reduce(np.broadcast_arrays(True, *usable))
+            lost = lost | (whole & ~np.isfinite(number))
+    return lost
 
 
 def _number(node: Node, values: Values) -> np.ndarray:
     if isinstance(node, Name):
-        return values(node.name)
+        column = values(node.name)
+        return column.astype(float) if column.dtype.kind in "iu" else column  # 1 // 0 is no 0
     if isinstance(node, Number | Text):
         return np.asarray(node.value)
     arguments = [_number(a, values) for a in node.arguments]
@@ -220,11 +296,12 @@ def _number(node: Node, values: Values) -> np.ndarray:
 def margin(expression: Expression, values: Values) -> np.ndarray:
     """(D,) how far the condition is from holding, relative to its right side.
 
-    At most 0 exactly where it holds; 0.1 means missed by 10 %. NaN on either side gives 1.
+    At most 0 exactly where it holds; 0.1 means missed by 10 %. NaN on either side gives 1, and so
+    does what divides by 0 or overflows.
     """
     with np.errstate(all="ignore"):
         distance = np.nan_to_num(_distance(expression.tree, values), nan=1.0)
-        true = _truth(expression.tree, values)
+        true = _truth(expression.tree, values)[0]
     least = np.finfo(float).tiny
     return np.where(true, np.minimum(distance, 0.0), np.maximum(distance, least))
 
@@ -235,12 +312,12 @@ def _distance(node: Node, values: Values) -> np.ndarray:
         both = [_distance(a, values) for a in node.arguments]
         return np.maximum(*both) if node.operator == "and" else np.minimum(*both)
     if node.operator in ("not", "in", "!="):
-        return np.where(_truth(node, values), -1.0, 1.0)
+        return np.where(_truth(node, values)[0], -1.0, 1.0)
     left, right = (_number(a, values) for a in node.arguments)
     if left.dtype.kind not in "fiub" or right.dtype.kind not in "fiub":
-        return np.where(_truth(node, values), -1.0, 1.0)
+        return np.where(_truth(node, values)[0], -1.0, 1.0)
     size = np.where(right == 0, 1.0, np.abs(right))
-    gap = (left - right) / size
+    gap = np.where(_lost(node.arguments, (left, right), values), np.nan, (left - right) / size)
     if node.operator == "==":
         return np.abs(gap)
     return gap if node.operator in ("<=", "<") else -gap

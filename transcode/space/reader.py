@@ -14,6 +14,7 @@ from typing import Any
 
 from elector.base import paths, units
 from elector.base.errors import InputError
+from elector.base.spelling import require_text
 from elector.base.table import DATA, Field, Scalar, read_csv, schema
 from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
@@ -27,7 +28,8 @@ from transcode.space.files import find, read
 from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
-from transcode.space.results import SHARED, names_of, quantities
+from transcode.space.results import SHARED, names_of, quantities, require_reachable
+from transcode.space.settings import is_number, require_written
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -52,6 +54,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     source : a file, a name, or the mapping such a file holds.
     """
     if isinstance(source, Mapping):
+        require_text(source)
         return _SpaceReader(dict(source), None).space("space")
     path = find(source)
     return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
@@ -377,20 +380,27 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        where = tuple(
-            grammar.bind(e, quantities, file=self.file, field="where")
-            for e in self.expressions("where")
-        )
+        filters = self.expressions("where")
+        require_written(filters, quantities, self.fail)
+        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        where = tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
         space = replace(
             space,
             where=where,
             constraints=self.expressions("constraints"),
             reference=self.reference(space),
-            record=self.record(),
+            record=self.record(space),
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
         for name in (*(o.name for o in space.objectives), *space.record):
+            if name in space.names:
+                raise self.fail(
+                    "is a setting of this space: an objective of it is an expression",
+                    "objectives",
+                    value=name,
+                    hint=f"1 * {name}",
+                )
             if name not in space.define:
                 self.check_workload(space, name, "objectives")
         for name, expression in space.define.items():
@@ -417,16 +427,21 @@ class _SpaceReader:
                 raise self.fail("is not an objective", at, value=name, allowed=names)
             unit = known[name].unit or "1"
             result[name] = units.convert(value, unit, field=at, file=self.file)
+            require_reachable(space, name, result[name], file=self.file, field=at)
         return result
 
-    def record(self) -> tuple[str, ...]:
-        return names_of(self.data.get("record", []), self.file)
+    def record(self, space: Space) -> tuple[str, ...]:
+        """Results; settings that the space writes are recorded anyway."""
+        names = names_of(self.data.get("record", []), self.file)
+        return tuple(name for name in names if name not in space.names)
 
     def check_workload(self, space: Space, name: str, where: str) -> None:
         first = name.split(".")[0]
         several = "" not in space.workloads
         own = (*space.workloads, *SHARED, *((RUN,) if space.run else ()))
         if name in space.accuracy.names or (several and first in own):
+            return
+        if is_number(name) and all(name not in given for given in space.workloads.values()):
             return
         if several:
             raise self.fail(

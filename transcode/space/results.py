@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from elector.cost import results
 from elector.cost.results import Metric, Registry
 from transcode.space import grammar
 from transcode.space.codes import Space
+from transcode.space.settings import setting_field
 
 #: Results of the chip or the model alone: with several workloads they need no workload's name.
 SHARED = tuple(metric.name for metric in results.registry() if metric.shared)
@@ -36,12 +38,17 @@ def names_of(written: object, file: Path | None) -> tuple[str, ...]:
 
 
 def registry_of(space: Space) -> Registry:
-    """The registry with what the space itself names under `define`."""
+    """The registry with what the space itself names: settings, and expressions of `define`."""
     return registry().extended(_defined(space))
 
 
 def _defined(space: Space) -> Iterable[Metric]:
     known = quantities(space, space.named)
+    for name in space.named:
+        field = None if name in space.names else setting_field(name)
+        if field is not None:
+            unit, text = field.unit or "1", field.description
+            yield Metric(name, unit, unit, "", "workload", "always", "", name, "", text)
     for name, expression in space.define.items():
         unit = grammar.unit_of(expression, known) or "1"
         known[name] = grammar.NamedQuantity(unit)
@@ -51,7 +58,11 @@ def _defined(space: Space) -> Iterable[Metric]:
 
 
 def unit_of(name: str) -> grammar.NamedQuantity:
-    """The unit of a result by its name; that of a defined one follows from its space."""
+    """The unit of a result, or of a setting, by its name; that of a defined one follows from its
+    space."""
+    field = setting_field(name)
+    if field is not None:
+        return grammar.NamedQuantity(field.unit or "1")
     return grammar.NamedQuantity(registry().get(name).unit)
 
 
@@ -64,6 +75,32 @@ def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.NamedQua
         unit = grammar.unit_of(expression, known | inner)
         known[name] = grammar.NamedQuantity(unit)
     return known
+
+
+def require_reachable(
+    space: Space, name: str, value: float, *, file: object = None, field: str | None = None
+) -> None:
+    """Raises InputError for a coordinate of a reference point that no result can be better than,
+    so that no design would count: results of the simulator are 0 or more, and a share, such as an
+    accuracy in per cent, at most its whole.
+
+    name : of an objective. value : in the unit of the result.
+    """
+    maximise = next(o.maximise for o in space.objectives if o.name == name)
+    expression = space.define.get(name)
+    metric = registry().get(name)
+    share = metric.shown == "%" and metric.better == "up"
+    whole = 100.0 / metric.factor if share else math.inf
+    least = 0.0 if expression is None or grammar.never_negative(expression) else -math.inf
+    if value >= whole if maximise else value <= least:
+        limit = f"{whole:g}" if maximise else "0"
+        raise InputError(
+            f"no design can count: none has {'more' if maximise else 'less'} than {limit}",
+            file=file,
+            field=field,
+            value=f"{value:g}",
+            hint=f"a value that is {'lower' if maximise else 'higher'} than those of designs",
+        )
 
 
 def unit_text(space: Space, name: str) -> str:

@@ -6,6 +6,7 @@ unary minus; functions abs, min, max. Numbers may carry a unit, such as 5 ms or 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -246,6 +247,8 @@ class _ExpressionReader:
             return node
         self.at += 1
         if kind == "number":
+            if math.isinf(float(word)):
+                raise Fault(f"{word!r} is larger than any number")
             return Number(float(word), word + " " + unit if unit else "")
         if kind == "text":
             return Text(word[1:-1])

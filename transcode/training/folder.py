@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elector.base import paths
+from elector.base import paths, spelling
 from elector.base.errors import InputError
 from transcode.runs.files import Claim, read_json, write_json, write_text
 from transcode.runs.manifest import differences, simulator, versions
@@ -98,7 +98,7 @@ def manifest(settings: Settings, data_sha256: str, command: str) -> dict[str, An
             installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    entries = {**settings.entries(), "data_sha256": data_sha256}
+    entries = spelling.all_spelled({**settings.entries(), "data_sha256": data_sha256})
     return {
         "kind": "training",
         "command": command,

@@ -50,12 +50,8 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
     name = str(name_or_path)
     if not name:
         raise InputError("names nothing", field="model", value=name, allowed=preset_names())
-    if ignore and (name == HETEROGENEOUS or name in preset_names() or name in _aliases()):
-        raise InputError(
-            "is a preset, which has no configuration to read past",
-            field="model.ignore_keys",
-            value=ignore[0],
-        )
+    if ignore:
+        _require_configuration(name, ignore[0])
     if single := _PRODUCT.fullmatch(name):
         m, n, k = (int(size) for size in single.groups())
         return Model(name=name, family="gemm", gemms=(Gemm("product", m, n, k),), source=name)
@@ -82,6 +78,20 @@ def load_model(name_or_path: str, ignore: tuple[str, ...] = ()) -> Model:
             hint=f"did you mean the preset {guess}?" if guess else "`elector list models`",
         )
     return _load_file(path, ignore)
+
+
+def _require_configuration(name: str, key: str) -> None:
+    """Refuses to read past a key of a model that no configuration describes.
+
+    name : of the model. key : of a configuration.
+    """
+    if name == HETEROGENEOUS or name in preset_names() or name in _aliases():
+        problem = "is a preset, which has no configuration to read past"
+    elif name.startswith("gemm:") or Path(name).suffix.lower() == ".csv":
+        problem = "is a list of products, which has no configuration to read past"
+    else:
+        return
+    raise InputError(problem, field="model.ignore_keys", value=key)
 
 
 def _shipped_gemms(name: str) -> Path:

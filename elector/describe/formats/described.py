@@ -505,6 +505,13 @@ def _check(model: Model, file: object) -> None:
             field="head",
             value=model.head,
         )
+    if model.vocabulary > 0 and model.family == "vision":
+        raise InputError(
+            "a model of family vision reads no tokens",
+            file=file,
+            field="vocabulary",
+            value=model.vocabulary,
+        )
     needs = [
         (model.head in _PLAIN_HEADS, "vocabulary", f"the head {model.head}"),
         (model.family == "vision", "patches", "a vision model"),

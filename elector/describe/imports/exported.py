@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elector.base.errors import InputError
+from elector.base.spelling import require_text
 from elector.describe.imports import limits
 from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.naming import Names, Varying, names
@@ -122,6 +123,7 @@ def _json(archive: zipfile.ZipFile, member: str, path: str) -> dict[str, Any]:
         raise InputError(f"{member} is not JSON: {e}", file=path) from None
     if not isinstance(document, dict):
         raise InputError(f"{member} is no description of a program", file=path)
+    require_text(document, path)
     return document
 
 

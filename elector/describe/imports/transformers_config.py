@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elector.base.errors import InputError
+from elector.base.spelling import require_text
 from elector.describe.imports import limits
 from elector.describe.imports.calls import OperatorCall, ProgramTensor, UnknownOperators, rows
 from elector.describe.imports.program import ImportedProgram
@@ -83,6 +84,7 @@ def _parsed(path: str, data: bytes) -> dict[str, Any]:
         raise InputError(f"is not JSON: {error}", file=path) from None
     if not isinstance(config, dict):
         raise InputError("must hold a mapping of keys to values", file=path)
+    require_text(config, path)
     return config
 
 

@@ -125,6 +125,7 @@ ACCELTRAN = Machine(
     native="datapath",
     clock="clock",
     events=events,
+    spares_zeros=True,
     compresses=True,
     layerwise=True,
 )

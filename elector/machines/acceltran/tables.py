@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import columns, combinations
+from elector.base.table import alike, columns, combinations
 from elector.machines.acceltran import lanes
 from elector.machines.acceltran.lane_table import LANES, LaneTable, lane_table
 from elector.machines.contract import Units
@@ -127,18 +127,18 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
 
 def _alike(ops: Operations, products: Array) -> Array:
     """(R,) the first product with the same numbers in every pair, of each of the products."""
-    first: dict[tuple[object, ...], int] = {}
-    place = np.arange(len(ops.rows))
-    sizes = (ops.count, ops.batch, ops.m, ops.k, ops.n)
     widths, shares = (ops.a_width, ops.b_width, ops.out_width), ops.densities.values()
-    for r in products:
-        key = (
+    keys = [
+        (
             ops.rows[r].b in PARAMETERS,
             *(width[r] for width in widths),
             *(share.code[r] for share in shares),
-            *(size[r].tobytes() for size in sizes),
         )
-        place[r] = first.setdefault(key, int(r))
+        for r in products
+    ]
+    place = np.arange(len(ops.rows))
+    first = alike(products, keys, (ops.count, ops.batch, ops.m, ops.k, ops.n))
+    place[products] = products[first]
     return place
 
 

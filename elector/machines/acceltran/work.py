@@ -25,7 +25,7 @@ from elector.machines.acceltran.tables import (
     memory_counts,
     unit_cycles,
 )
-from elector.machines.buffering import Loads, LoadsOf, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, of_tiles, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -42,8 +42,10 @@ from elector.operations.rows import Operations
 
 Array = np.ndarray
 
-#: Settings that decide how long rows take in one of several streams, but for main memory.
-STREAMED = (*LANES, *UNITS, "training", "loop_order", "unit_cycles")
+#: Settings that decide how long rows take in one of several streams, but for main memory: on the
+#: lanes, and on the units beside them.
+ON_LANES, BESIDE = (*LANES, "training", "loop_order"), (*UNITS, "unit_cycles")
+STREAMED = (*ON_LANES, *BESIDE)
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,7 @@ def _gating(d: _LaneChunk) -> Gating:
 
 def _chosen(d: _LaneChunk, table: Array, turns: Array) -> Array:
     """(R, D) values of a table of main memory for the tiles that each operation takes."""
-    if not (turns & d.double).any():
-        return columns(table, d.plain)
-    chosen = table.take(d.half, axis=1, mode="clip")
-    np.copyto(chosen, columns(table, d.whole), where=turns)
-    return chosen
+    return of_tiles(table, (d.half, d.whole), d.double, turns)
 
 
 def _loads(d: _LaneChunk) -> Loads:
@@ -211,14 +209,15 @@ class _Combined:
     """X combinations of settings and pairs.
 
     place : (D,) the combination of each design. first : (X,) the first design of each. units :
-    their settings. pair : (X,) their pairs. lanes : what the lanes' cells share.
+    their settings. pair : (X,) their pairs. lanes : what the lanes' cells share; None where no
+    lanes are asked for.
     """
 
     place: Array
     first: Array
     units: Units
     pair: Array
-    lanes: Lanes
+    lanes: Lanes | None
 
     def some(self, columns: Array) -> _Combined:
         """Those of some of the designs."""
@@ -233,17 +232,17 @@ class _Combined:
         return self._at(self.place[first], first, place)
 
     def _at(self, which: Array, first: Array, place: Array) -> _Combined:
-        return _Combined(
-            place, first, self.units.take(which), self.pair[which], self.lanes.some(which)
-        )
+        some = self.lanes.some(which) if self.lanes else None
+        return _Combined(place, first, self.units.take(which), self.pair[which], some)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _LaneStreams(Streams):
     """What one of n streams takes of the lanes, the units beside them and main memory.
 
-    It is worked out once for each combination of settings and n. whole : those of more designs, and
-    which of them these are; None: there are none.
+    It is worked out once for each combination of settings and n, of the settings of the lanes and
+    of those of the units beside them. whole : those of more designs, and which of them these are;
+    None: there are none.
     """
 
     d: _LaneChunk
@@ -251,37 +250,50 @@ class _LaneStreams(Streams):
     whole: tuple[_LaneStreams, Array] | None = None
 
     @functools.cached_property
-    def combined(self) -> _Combined:
-        """What is worked out once, of these designs: a part of that of `whole`."""
+    def on_lanes(self) -> _Combined:
+        """What is worked out once of the lanes, of these designs: a part of that of `whole`."""
         if self.whole is not None:
-            return self.whole[0].combined.some(self.whole[1])
-        first, place = combinations([self.d.lanes, self.d.unit])
-        units, pair, p = self.d.units.take(first), self.d.index[first], self.d.p
+            return self.whole[0].on_lanes.some(self.whole[1])
+        first, place = combinations([self.d.lanes])
+        units, pair, p = self.d.units.only(ON_LANES).take(first), self.d.index[first], self.d.p
         order = units.code("loop_order", lanes.ORDERS)
         return _Combined(
             place, first, units, pair, lanes_of(p.ops, p.rows["products"], pair, units, order)
         )
 
+    @functools.cached_property
+    def beside(self) -> _Combined:
+        """The same of the units beside the lanes."""
+        if self.whole is not None:
+            return self.whole[0].beside.some(self.whole[1])
+        first, place = combinations([self.d.unit])
+        units = self.d.units.only(BESIDE).take(first)
+        return _Combined(place, first, units, self.d.index[first], None)
+
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
-        c, p = self.combined.apart(n), self.d.p
-        units, pair, share = c.units, c.pair, n[c.first]
-        compute, taken = np.zeros((2, rows.size, pair.size))
-        unit_of = p.unit_of[rows]
+        p, unit_of = self.d.p, self.d.p.unit_of[rows]
+        compute, taken = np.zeros((2, rows.size, n.size))
+        known: dict[bool, _Combined] = {}
         for code, unit in enumerate(p.rows):
-            here = np.flatnonzero(unit_of == code)
+            here, own = np.flatnonzero(unit_of == code), unit in OWN
             if not here.size:
                 continue
+            if own not in known:
+                known[own] = (self.beside if own else self.on_lanes).apart(n)
+            c, some = known[own], rows[here]
             if unit == "products":
-                few, _, which = distinct(p.alike[rows[here]])
-                each = streams_of(c.lanes, few, share)
-                compute[here], taken[here] = (x[which] for x in each)
-            else:
-                compute[here] = _element_seconds(p.ops, unit, rows[here], pair, units, share)
-                if unit == "vector":
-                    taken[here] = _lanes_taken(p.ops, rows[here], pair, units) / share
-        busy = {"lanes": columns(taken, c.place)}
-        return stream(columns(compute, c.place), self.loads.at(rows), n, busy)
+                assert c.lanes is not None
+                few, _, which = distinct(p.alike[some])
+                each = streams_of(c.lanes, few, n[c.first])
+                compute[here], taken[here] = (columns(x, c.place)[which] for x in each)
+                continue
+            seconds = _element_seconds(p.ops, unit, some, c.pair, c.units, n[c.first])
+            compute[here] = columns(seconds, c.place)
+            if unit == "vector":
+                each = _lanes_taken(p.ops, some, c.pair, c.units) / n[c.first]
+                taken[here] = columns(each, c.place)
+        return stream(compute, self.loads.at(rows), n, {"lanes": taken})
 
     def some(self, columns: Array) -> Streams:
         """The streams of some of the designs."""

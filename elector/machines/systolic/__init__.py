@@ -80,6 +80,7 @@ SYSTOLIC = Machine(
     description="systolic arrays with one on-chip memory and a vector unit",
     actions=ACTIONS,
     prepare=prepare,
+    spares_zeros=True,
     parts=parts,
     complete=complete,
     native="datapath",

@@ -64,7 +64,8 @@ class Sides:
     """Products as the array sees them, all (N, D).
 
     rows, cols, stream : sr, sc and t. batch : independent products. nr, nc : folds along rows
-    and columns; where a side grows with the token index, their mean. grows : (N, 1) bool, there.
+    and columns; where a side grows with the token index, their mean. grows : (N, D) bool, there, or
+    (N, 1).
     pieces : into which the accumulators cut the stream.
     """
 

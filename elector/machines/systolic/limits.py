@@ -24,7 +24,12 @@ def limits(ops: Operations, units: Units, index: Array, arrays: Arrays, peer: Ar
     total = memory["weights"] + memory["gradients"] + memory["optimizer"]
     total = total + memory["activations"] + memory["cache"]
     sums = arrays.cols * arrays.count * ops.format.accumulator
+    several = peer & (arrays.count > 1)
     return {
+        "SCALE-Sim has one array: accelerator.arrays and accelerator.convention decide": (
+            several + 0.0,
+            np.zeros(several.size),
+        ),
         "main memory: needs {needed}, has {available}": (
             total[index],
             units.number("memory_capacity"),

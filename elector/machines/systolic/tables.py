@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.base.table import columns, combinations, distinct
+from elector.base.table import alike, columns, combinations, distinct
 from elector.machines.systolic.folds import Cuts
 from elector.machines.tiling import Memories, TilingPlan, plan
 from elector.machines.units import Units
@@ -73,19 +73,13 @@ def tables(
     )
 
 
-def alike(ops: Operations, products: Array) -> Array:
+def same(ops: Operations, products: Array) -> Array:
     """(products,) place of the first product that the arrays see with the same sides.
 
     products : places of the products among the rows.
     """
-    first: dict[tuple[object, ...], int] = {}
-    sizes = (ops.batch, ops.m, ops.k, ops.n, ops.span)
-    places = []
-    for i, r in enumerate(products):
-        row = ops.rows[r]
-        key = (row.b in PARAMETERS, row.grows, *(x[r].tobytes() for x in sizes))
-        places.append(first.setdefault(key, i))
-    return np.array(places, dtype=np.intp)
+    keys = [(ops.rows[r].b in PARAMETERS, ops.rows[r].grows) for r in products]
+    return alike(products, keys, (ops.batch, ops.m, ops.k, ops.n, ops.span))
 
 
 def kinds(ops: Operations, products: Array, index: Array, units: Units) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.table import columns, combinations, distinct
-from elector.machines.buffering import Loads, LoadsOf, holds, stream
+from elector.machines.buffering import Loads, LoadsOf, holds, of_tiles, stream
 from elector.machines.contract import (
     Activity,
     Ahead,
@@ -38,10 +38,10 @@ from elector.machines.systolic.tables import (
     WAYS,
     Tables,
     accesses,
-    alike,
     column_of,
     kinds,
     planned,
+    same,
     sram_bytes,
     tables,
     vector_bytes,
@@ -140,7 +140,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory.fill * times,
         place,
         np.array([ops.rows[r].b in PARAMETERS for r in products], dtype=bool),
-        alike(ops, products),
+        same(ops, products),
         kinds(ops, products, index, units),
         peer.tables(ops, products, pair, plan_index, units),
         details,
@@ -278,17 +278,8 @@ def _details(d: _ArrayChunk, cuts: Cuts, turns: Array, traffic: tuple[Array, Arr
 
 
 def _chosen(d: _ArrayChunk, table: Array, turns: Array) -> Array:
-    """(R, D) values of a plan's table (R, Q) for the tiles that each operation takes."""
-    if not (turns & d.double).any():
-        return columns(table, d.plain)
-    chosen = _gathered(table, d.half)
-    np.copyto(chosen, _gathered(table, d.whole), where=turns)
-    return chosen
-
-
-def _gathered(table: Array, places: Array) -> Array:
-    """(R, D) columns of a table, always a copy: what is worked out of it may take its room."""
-    return table.take(places, axis=1, mode="clip")
+    """(R, D) values of a plan's table (R, 2 Q) for the tiles that each operation takes."""
+    return of_tiles(table, (d.half, d.whole), d.double, turns)
 
 
 def _loads(d: _ArrayChunk) -> Loads:
@@ -296,7 +287,7 @@ def _loads(d: _ArrayChunk) -> Loads:
     moved, weights = p.moved, p.distinct
 
     def seconds(table: Array, places: Array) -> Array:
-        taken = _gathered(table, places)
+        taken = table.take(places, axis=1, mode="clip")
         taken /= bandwidth
         return taken
 
@@ -380,7 +371,7 @@ def _compute(d: _ArrayChunk, rows: Array, n: Array | None, work: Array) -> _Comp
         runs = columns(one, place)[which]
         runs *= count
         put[matmul] = runs
-    alone = cycles / clock
+    alone = cycles / clock if n is None else np.divide(cycles, clock, out=cycles)
     port, chip = units.number("sram_bandwidth"), None
     cuts = functools.partial(seen.cuts, which, place)
     if (port > 0).any():
@@ -415,6 +406,9 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
     if grows.any():
         _grow(d, op, (a.rows, a.cols), nr, nc)
+        # A window that hides nothing leaves a side as it is.
+        decodes = np.array([p.ops.rows[r].phase == "decode" for r in op])[:, None]
+        grows = grows & (decodes | (columns(p.ops.span[op], d.index) > 0))
     return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
 
 
