@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.cost.schedule import STAGES, Timing, stage_of
+from elector.cost.stage import unchained
 from elector.machines.contract import Activity
 from elector.operations.rows import Operations
 
@@ -50,7 +51,7 @@ def accounts(
         stage = None if queued else stage_of(ops, index, activity, rows)
         if stage is None:
             zero = np.zeros(1)
-            bounds = {key: (activity.load(key, rows), zero) for key in activity.busy}
+            bounds = {key: (load, zero) for key, load in unchained(activity, rows).items()}
         else:
             together = stage.together(np.array(activity.alone))
             apart = stage.passed(streams) if streams[0] > 1.0 else together

@@ -23,7 +23,7 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.base.table import distinct
 from elector.cost.chain import Scheduled
-from elector.cost.stage import Passed, Stage, most_of
+from elector.cost.stage import Passed, Stage, most_of, unchained
 from elector.machines.contract import Activity, sum_rows
 from elector.operations.roles import RowPart
 from elector.operations.rows import Operations
@@ -113,9 +113,7 @@ def _stage(
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
 
     def most() -> Array:
-        loads = [activity.load(name, rows) for name in activity.busy]
-        held = [activity.whole(sum_rows(hold[rows])) for hold in activity.overlap.holds]
-        return most_of(loads + held)
+        return most_of(list(unchained(activity, rows).values()))
 
     # Of a hybrid, the designs in which nothing waits for another unit.
     pair = index if activity.fold is None else activity.fold.first(index)

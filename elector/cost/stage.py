@@ -450,6 +450,17 @@ def _rounds(ops: Operations, rows: Array) -> Array:
     return np.broadcast_to(passes * (2.0 if "backward" in phases else 1.0), ops.layers.shape)
 
 
+def unchained(activity: Activity, rows: Array) -> dict[str, Array]:
+    """What rows of which none waits for another keep busy -> (D,) seconds.
+
+    rows : (N,) places of the rows.
+    """
+    loads = {name: activity.load(name, rows) for name in activity.busy}
+    for i, hold in enumerate(activity.overlap.holds):
+        loads[f"{TURNS} {i + 1}"] = activity.whole(sum_rows(hold[rows]))
+    return loads
+
+
 def most_of(loads: list[Array]) -> Array:
     """The largest of arrays, place by place.
 

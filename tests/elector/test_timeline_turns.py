@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from test_timeline import DESIGNS, products
 
+from elector.cost.account import accounts
 from elector.evaluation.path import Chunk, inspect
 from elector.events.timeline import timeline
 from elector.studies.simulation import columns_of
@@ -88,3 +89,13 @@ def test_both_models_agree_without_double_buffering(machine: str, count: int, se
     assert error.size >= 0.7 * count
     assert np.median(error) <= 0.05
     assert np.quantile(error, 0.95) <= 0.20
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_account_adds_up_to_its_stages(batch: int) -> None:
+    """Of the update, too, whose turns no line showed."""
+    inspected = chunk(TRAINED | {"workload.batch": batch})
+    listed = accounts(inspected.ops, inspected.index, inspected.activity, inspected.timing)
+    for stage, account in listed.items():
+        assert account.seconds == pytest.approx(float(inspected.timing.stages[stage][0]), rel=1e-9)
+    assert listed["update"].decides.startswith("loads and computing in turn")
