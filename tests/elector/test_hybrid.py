@@ -11,12 +11,10 @@ from builders import columns, inside
 
 import elector
 from elector.base.errors import InputError
-from elector.base.table import schema
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import Chunk, evaluate, members
 from elector.evaluation.resolve import resolve
 from elector.hybrid.assign import memory_of
-from elector.machines import MACHINES
 from elector.operations import build
 from elector.operations.roles import Role
 
@@ -552,73 +550,3 @@ def test_a_unit_needs_room_for_what_it_keeps_of_others(tmp_path: Path) -> None:
     assert kept["dram_bytes"] == 2 * 64 * WIDE
     assert kept["joules"] > 0
     assert kept["unit"] == "array"
-
-
-SPARSE_UNITS = """units:
-  gpu: {base: a100-sxm-40gb}
-  lanes: {base: acceltran-edge}
-links:
-  - {between: [gpu, lanes], bandwidth: 64 GB/s}
-assignment:
-"""
-
-
-@pytest.mark.parametrize(
-    ("rules", "model", "mode"),
-    [
-        ("  - {unit: gpu}\n", "bert-tiny", "inference"),
-        ("  - {match: {kind: [softmax, norm]}, unit: lanes}\n  - {unit: gpu}\n", "bert-tiny", ""),
-        ("  - {match: {kind: linear}, unit: lanes}\n  - {unit: gpu}\n", "bert-tiny", "inference"),
-        ("  - {match: {kind: attention}, unit: lanes}\n  - {unit: gpu}\n", "bert-tiny", "training"),
-        (
-            "  - {match: {phase: backward}, unit: lanes}\n  - {unit: gpu}\n",
-            "bert-tiny",
-            "inference",
-        ),
-    ],
-)
-def test_sparsity_that_no_unit_can_use_is_said(
-    tmp_path: Path, rules: str, model: str, mode: str
-) -> None:
-    """Figures move if and only if nothing is said: zeros count in products of AccelTran's lanes."""
-    file = tmp_path / "pair.yaml"
-    file.write_text(SPARSE_UNITS + rules)
-    settings: dict[str, object] = {"workload.mode": mode or "inference"}
-    dense = elector.simulate(model, file, settings=settings)
-    sparse = elector.simulate(model, file, settings={**settings, "workload.sparsity": "acceltran"})
-    said = [n for n in sparse["notes"] if n.startswith("workload.sparsity changes nothing")]
-    assert len(said) == (sparse["energy_j"] == dense["energy_j"])
-    assert len(said) == (not ("linear" in rules or "attention" in rules))
-    assert not said or "lanes" in said[0]
-
-
-@pytest.mark.parametrize("accelerator", ["hpt", "reram+systolic"])
-@pytest.mark.parametrize("model", ["bert-tiny", "gemm:64x64x64", "bert-small"])
-@pytest.mark.parametrize("trainable", ["all", "heads"])
-def test_sparsity_of_the_shipped_hybrids(accelerator: str, model: str, trainable: str) -> None:
-    settings: dict[str, object] = {"workload.trainable": trainable}
-    dense = elector.simulate(model, accelerator, settings=settings)
-    settings["workload.sparsity"] = "acceltran"
-    sparse = elector.simulate(model, accelerator, settings=settings)
-    assert dense["feasible"]
-    said = [n for n in sparse["notes"] if n.startswith("workload.sparsity changes nothing")]
-    assert len(said) == (sparse["energy_j"] == dense["energy_j"])
-
-
-def test_machines_that_spare_zeros_are_those_of_the_schema() -> None:
-    able = "|".join(sorted(name for name, m in MACHINES.items() if m.spares_zeros))
-    assert schema("workload")["sparsity"].applies == f"machine={able}"
-
-
-@pytest.mark.parametrize("trainable", ["heads", "all"])
-def test_a_list_is_not_assigned_by_what_trains(tmp_path: Path, trainable: str) -> None:
-    """It has no heads: HpT runs it where it runs a model that trains as a whole."""
-    file = tmp_path / "two.csv"
-    file.write_text("name,M,N,K,count\na,512,1024,2048,3\nb,64,64,64,1\n")
-    plain = elector.simulate(file, "hpt", operations=True)
-    given = elector.simulate(
-        file, "hpt", settings={"workload.trainable": trainable}, operations=True
-    )
-    assert given["operations"] == plain["operations"]
-    assert {op["unit"] for op in plain["operations"]} == {"gpu"}
-    assert any(note.startswith("workload.trainable changes nothing") for note in given["notes"])

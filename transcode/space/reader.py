@@ -29,7 +29,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities, require_reachable
-from transcode.space.settings import is_number, setting_field
+from transcode.space.settings import is_number, require_written
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -380,7 +380,10 @@ class _SpaceReader:
     def conditions(self, space: Space) -> Space:
         """The space with its conditions, reference point and records."""
         quantities = {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
-        where = self.filters(quantities)
+        filters = self.expressions("where")
+        require_written(filters, quantities, self.fail)
+        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
+        where = tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
         space = replace(
             space,
             where=where,
@@ -405,23 +408,6 @@ class _SpaceReader:
                 if used not in space.define and used not in space.names:
                     self.check_workload(space, used, f"define.{name}")
         return space
-
-    def filters(
-        self, quantities: Mapping[str, grammar.NamedQuantity]
-    ) -> tuple[grammar.Expression, ...]:
-        """What `where` says of the settings that the space writes."""
-        filters = self.expressions("where")
-        for name in (name for e in filters for name in e.names if name not in quantities):
-            if setting_field(name) is not None:
-                raise self.fail(
-                    "is not written in this space, and where looks at designs before they are "
-                    "evaluated",
-                    "where",
-                    value=name,
-                    hint="constraints know every numeric setting; or write this one into the space",
-                )
-        bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
-        return tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
 
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
         written = self.data.get(key, [])

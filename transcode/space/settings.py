@@ -7,10 +7,11 @@ numbers may stand in objectives, constraints, `define` and `record` like a resul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
+from elector.base.errors import InputError
 from elector.base.table import Column, Field, schema
 from elector.describe.formats import load_model
 from elector.describe.layered import NAME
@@ -18,6 +19,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolved import numbers_of
 from elector.evaluation.settings import field_of
 from transcode.space.codes import Space
+from transcode.space.grammar import Expression
 
 _SPACES = ("model", "accelerator", "workload")
 _NUMBERS = ("int", "float", "bool")
@@ -38,6 +40,21 @@ def is_number(name: str) -> bool:
     """Whether a name is that of a setting whose values are numbers."""
     field = setting_field(name)
     return field is not None and field.type in _NUMBERS
+
+
+def require_written(
+    filters: Iterable[Expression], written: Container[str], fail: Callable[..., InputError]
+) -> None:
+    """Raises where `where` names a setting that the space does not write."""
+    for name in (name for e in filters for name in e.names if name not in written):
+        if setting_field(name) is not None:
+            raise fail(
+                "is not written in this space, and where looks at designs before they are "
+                "evaluated",
+                "where",
+                value=name,
+                hint="constraints know every numeric setting; or write this one into the space",
+            )
 
 
 def unwritten(space: Space) -> list[str]:
