@@ -376,3 +376,16 @@ def test_streams_of_designs_that_are_asked_for_twice(
         assert np.array_equal(every.turned.least(every.alone)[:, i], turned[:, 0])
         for name, busy in one.busy.items():
             assert np.array_equal(every.busy[name][:, i], busy[:, 0])
+
+
+def test_bytes_of_a_convention_do_not_depend_on_what_stands_beside_it() -> None:
+    """One design keeps the peer's convention without double buffering, others take turns."""
+    settings: dict[str, Any] = {"mode": "training", "batch": 16}
+    settings["accelerator.convention"] = ["scalesim", "physical", "physical"]
+    settings["accelerator.double_buffer"] = [False, True, True]
+    settings["accelerator.sram"] = [2e5, 2e5, 4e5]
+    table = columns(3, settings_of("bert-mini", "systolic", settings))
+    together = path.evaluate(table, 3, jobs=1).scalar("energy_j")
+    for i in range(3):
+        alone = {key: values.take(np.array([i])) for key, values in table.items()}
+        assert path.evaluate(alone, 1, jobs=1).scalar("energy_j")[0] == together[i]
