@@ -304,7 +304,7 @@ def operations(
         tables=0.0 * one,
         format=precisions()[precision],
         workload=whole.workload.take(some),
-        graph=out.graph(),
+        graph=out.graph(values["count"]),
         rewritten=np.zeros(len(out.rows), dtype=bool),
     )
 

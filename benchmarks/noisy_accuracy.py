@@ -141,6 +141,7 @@ def source_of(name: str, noise: float) -> Source:
     text = read(find(name))
     latency, energy, leakage = RESULTS[name]
     text["workloads"] = {"serve": text["workloads"]["serve"]}
+    text["workload"].pop("tau_t", None)  # counts in training alone
     text["objectives"] = {"accuracy": "max", latency: "min", energy: "min", "area_mm2": "min"}
     text["record"] = [leakage]
     text.pop("reference_point", None)

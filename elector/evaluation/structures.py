@@ -99,11 +99,13 @@ def structures(table: SettingsTable) -> Structures:
     given = frozenset(key[6:] for key in table.columns if key.startswith("model."))
     models: dict[tuple[int, int], Model] = {}
     seen: dict[object, int] = {}
-    codes = np.empty((len(column.values), len(variants)), dtype=np.intp)
-    for i, name in enumerate(column.values):
-        for j, texts in enumerate(variants):
-            models[i, j] = _variant(str(name), texts, given)
-            codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
+    codes = np.zeros((len(column.values), len(variants)), dtype=np.intp)
+    # Only what a design has: a text may have no meaning for the model of another row.
+    wide = len(variants)
+    for both in distinct(column.codes * wide + variant_codes)[0].tolist():
+        i, j = divmod(both, wide)
+        models[i, j] = _variant(str(column.values[i]), variants[j], given)
+        codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
     accelerators = [
         v if isinstance(v, Accelerator) else load_accelerator(str(v))
         for v in table.columns["accelerator"].values

@@ -343,6 +343,7 @@ class Overlap(ActivityRecord):
             beside=_where([(u, own.beside) for u, own in records]),
             turns=_where([(u, own.turns) for u, own in records]),
             holds=tuple(hold for _, own in records for hold in own.holds),
+            unpacks=any(own.unpacks for _, own in records),
             periods={f"{u.start}{k}": x for u, own in records for k, x in own.periods.items()},
             queued=np.stack(queues).any(axis=0) & alone_in(units),
         )
