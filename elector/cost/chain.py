@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -149,7 +148,7 @@ def led(ops: Operations, subset: list[int]) -> Led:
     A streamed row runs behind the nearest row above it, other streamed rows apart, if that is a
     product of the same place. Only rows that a design has count: what others beside it have in
     between (a product, a transfer between two units) does not part them. An operand is unpacked as
-    its product, the row below, takes it up.
+    its product takes it up, which stands below, behind what the product's unit is sent first.
 
     subset : places of rows, in their order.
     """
@@ -158,10 +157,12 @@ def led(ops: Operations, subset: list[int]) -> Led:
     behind: list[Behind] = []
     unpacked: dict[int, int] = {}
     products: set[object] = set()  # places that have one
-    for r, below in itertools.zip_longest(subset, subset[1:]):
+    for i, r in enumerate(subset):
         if rows[r].part is RowPart.UNPACKED:
-            unpacked[below] = r
-            continue
+            product = next((p for p in subset[i + 1 :] if rows[r].unpacks_for(rows[p])), None)
+            if product is not None:
+                unpacked[product] = r
+                continue
         above: list[int] = []
         if rows[r].streamed and rows[r].place in products:
             above = _above(rows, patterns, alone, r)

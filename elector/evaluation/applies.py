@@ -57,7 +57,7 @@ _WORDS = {
     "products=several": "the list has several products",
     "accuracy=asked": "an accuracy is asked for",
     "window=hides": "attention reaches further than it, and runs as a fused or flash kernel, which "
-    "skips what it hides, or keeps a cache of keys (workload.generate)",
+    "skips what it hides, or keeps a cache of keys (workload.generate, or prompts in pieces)",
     "mixers=attention|latent": "a layer of the model has attention",
     "mixers=attention": "a layer of the model has attention that is not latent",
     "state=yes": "a layer of the model carries a state from token to token",

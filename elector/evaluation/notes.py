@@ -66,7 +66,8 @@ def _wider_cache(group: StructureGroup) -> list[str]:
     """Keys and values in wider numbers than products multiply, as engines keep them whose
     attention multiplies in those."""
     workload, f = group.workload, group.workload.format
-    if not workload.generates or f.cached is None or f.repacked is not None:
+    kept = workload.generates or workload.chunked
+    if not kept or f.cached is None or f.repacked is not None:
         return []
     return [
         f"keys and values are kept in {f.cached.name}, wider than the {f.products.name} that is "
@@ -173,12 +174,12 @@ def _multiplied_in(stored: str) -> str | None:
     return stored if stored in alike else alike[0] if len(alike) == 1 else None
 
 
-def _asked(group: StructureGroup, key: str, default: str = "native") -> np.ndarray:
+def _asked(group: StructureGroup, key: str) -> np.ndarray:
     """(D,) whether a design was given a value of its own."""
     column = None if group.table is None else group.table.columns.get(key)
     if column is None:
         return np.zeros(group.rows.size, dtype=bool)
-    given = np.array([value is not None and str(value) != default for value in column.values])
+    given = np.array([str(value) != "native" and applies.asks(value) for value in column.values])
     return np.asarray(given[column.codes[group.rows]])
 
 
@@ -206,7 +207,7 @@ def read_at_once(group: StructureGroup) -> dict[str, Note]:
         return {}
     numbers = {"length": (workload.sequence_length[group.pair], "1")}
     text = "workload.prefill_chunk changes nothing: a prompt of {length} tokens is read at once"
-    given = _asked(group, "workload.prefill_chunk", "0")
+    given = _asked(group, "workload.prefill_chunk")
     return {text: Note(given & reads[group.pair], numbers)}
 
 

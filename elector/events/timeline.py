@@ -192,7 +192,7 @@ class _Writer:
     def _sequence(self, group: list[int], turns: int, one: LayerRun) -> None:
         """The jobs of one layer for one sequence, each waiting for the one before."""
         leader: int | None = None
-        stream, operand = one.stream, None
+        stream, operand = one.stream, None  # an operand whose product is still to come
         for r in group:
             row, before = self.chunk.ops.rows[r], self.last.get(stream)
             run = replace(one, row=r, times=self._count(r) / turns / one.repeat)
@@ -203,7 +203,7 @@ class _Writer:
             if not jobs:
                 continue
             self._after(jobs[0], before, leader)
-            if operand is not None:
+            if operand is not None and self.chunk.ops.rows[operand.row].unpacks_for(row):
                 self._unpack(operand, self.jobs[jobs[0]], jobs[0])
                 operand = None
             if row.off_chain:

@@ -25,7 +25,7 @@ from elector.machines.contract import AssignmentRule, Hybrid, sum_rows
 from elector.operations.collect import TABLES
 from elector.operations.graph import Operand, RoleWeights
 from elector.operations.roles import ModelSection, Role, RowPart, layer_words, vocabulary
-from elector.operations.rows import Operations, Row
+from elector.operations.rows import Operations, Row, unpacked
 
 Array = np.ndarray
 
@@ -158,6 +158,8 @@ def _owners(hybrid: Hybrid, ops: Operations) -> Array:
                 hint="end the list with a rule without match",
             )
         owners[r] = names.index(unit)
+    for r, product in unpacked(ops.rows):  # beside what multiplies it, whose memory holds it
+        owners[r] = owners[product]
     homes = homes_of(ops)
     for r, row in enumerate(ops.rows):
         home = _updated(homes, ops, r) if row.kind == "optimizer" else None

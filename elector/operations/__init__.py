@@ -259,7 +259,7 @@ def _finish(step: Step, tensors: list[Tensor]) -> Operations:
 
 def _macs(out: Collector, tables: dict[str, Array], size: int) -> tuple[Array, Array]:
     """(M,) multiply-accumulates of all products: dense, and those that no mask hides."""
-    dense, executed, uncut = np.zeros(size), np.zeros(size), out.table("dense")
+    dense, executed, uncut = np.zeros(size), np.zeros(size), tables["dense"]
     for r, row in enumerate(out.rows):
         if not row.matmul:
             continue

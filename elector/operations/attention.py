@@ -241,7 +241,9 @@ def _shape(step: Step, scope: Scope, index: int, heads: Heads) -> Shape:
     elif run.decoding:
         keys, span = cached_keys(step.models, index, run)
     else:
-        keys, span = run.keys, run.span
+        keys, span = _met(
+            run, reach_of(step.models, index, ("window", "chunk")) + run.queries - 1.0
+        )
     batch, queries, share = run.batch * number, run.queries, groups
     if run.decoding:
         # Queries that share keys form the rows of one product.
@@ -250,13 +252,32 @@ def _shape(step: Step, scope: Scope, index: int, heads: Heads) -> Shape:
     if run.decoding or scope.cross:
         return Shape(batch, queries, e, keys, share, span)
     most = step.models.at("index_top_k", index)
-    chosen = np.where(most > 0, np.minimum(keys, most), keys) if most.any() else keys
-    if chosen is not keys:  # each query reads keys of its own, all of which are fetched
+    dense = run.whole
+    if most.any():  # each query reads keys of its own, all of which are fetched
+        best = np.where(most > 0, most, np.inf)
+        chosen, span = _met(run, best)
         share, keys = share * (keys / chosen), chosen
+        dense = None if dense is None else np.minimum(dense, best)
     if not step.skips or not _hides(step, index):
-        return Shape(batch, queries, e, keys, share, span, dense=run.whole)
+        return Shape(batch, queries, e, keys, share, span, dense=dense)
     seen, span = _seen(step.models, index, run)
-    return Shape(batch, queries, e, seen, share, span, keys, run.whole)
+    return Shape(batch, queries, e, seen, share, span, keys, dense)
+
+
+def _met(run: Pass, most: Array) -> tuple[Array, Array]:
+    """(M,) keys that the queries of a pass are multiplied with, and their span: all up to the last
+    query; of pieces of a prompt the mean over the pieces, of which none meets more than `most`
+    (M,), since the cache holds no more."""
+    if run.whole is None:
+        return np.minimum(run.keys, most) if not np.isinf(most).all() else run.keys, run.span
+    most = np.minimum(most, run.whole)
+    first = run.keys - run.span / 2.0 - run.queries
+    pieces = run.span / run.queries + 1.0
+    below = np.clip((most - first) // run.queries, 0.0, pieces)
+    sums = below * first + run.queries * below * (below + 1.0) / 2.0
+    inside = below >= pieces
+    keys = np.where(inside, run.keys, (sums + (pieces - below) * most) / pieces)
+    return keys, np.where(inside, run.span, 0.0)
 
 
 def _hides(step: Step, index: int) -> bool:

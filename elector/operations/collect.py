@@ -23,6 +23,7 @@ TABLES = (
     "n",
     "span",
     "reach",
+    "dense",
     "a_bytes",
     "b_bytes",
     "out_bytes",

@@ -80,6 +80,14 @@ class Row:
     simple: float = 0.0
     special: float = 0.0
 
+    def unpacks_for(self, other: Row) -> bool:
+        """Whether it turns the operand of a product into the format that is multiplied."""
+        return self.part is RowPart.UNPACKED and other.matmul and self._site == other._site
+
+    @property
+    def _site(self) -> tuple[object, ...]:
+        return self.role, self.place, self.phase, self.cross, self.index, self.variant
+
     @property
     def word(self) -> str:
         """The word users' files have for the operation."""
@@ -99,6 +107,19 @@ class Row:
     def layer(self) -> str:
         """What a report calls its layer; decides nothing."""
         return names.layer(self.place, self.part)
+
+
+def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
+    """Rows that turn a packed operand into one to multiply, and the product that reads it."""
+    pairs = []
+    for r, row in enumerate(rows):
+        if row.part is not RowPart.UNPACKED:
+            continue
+        for i in range(r + 1, len(rows)):
+            if row.unpacks_for(rows[i]):
+                pairs.append((r, i))
+                break
+    return pairs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,6 +145,8 @@ class Operations:
         integers centred on the value given; 0 elsewhere.
     reach : (R, M) the growing size of the whole product, where a mask hides a part of it that
         the size then leaves out; 0 elsewhere.
+    dense : (R, M) the growing size without any mask: `reach`, and of a prompt that is read in
+        pieces all of it; 0 where all of the product is computed.
     a_bytes, b_bytes, out_bytes : (R, M) bytes of the whole operands of one run.
     a_width, b_width, out_width : (R,) bytes of an element.
     parameters : (M,) trainable or not. in_use : (M,) their bytes as products read them. active :
@@ -159,6 +182,7 @@ class Operations:
     n: np.ndarray
     span: np.ndarray
     reach: np.ndarray
+    dense: np.ndarray
     a_bytes: np.ndarray
     b_bytes: np.ndarray
     out_bytes: np.ndarray

@@ -25,7 +25,8 @@ class Pass:
     span : (M,) how far keys grow around that value; times : (M,) passes of a step;
     source : (M,) tokens of the encoder's output.
     whole : (M,) tokens of a prompt of which the pass reads a piece, against the cache of those
-        before; None where it reads all of them. again : a pass before read the same weights.
+        before; None where it reads all of them.
+    again : its weights count as read by another pass, that of the prompt's last piece.
     """
 
     phase: str

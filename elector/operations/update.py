@@ -20,7 +20,9 @@ _PARAMETERS = Place(ModelSection.PARAMETERS)
 def cast_weights(step: Step, tensors: list[Tensor]) -> None:
     """Mixed precision keeps weights in fp32 and casts them in every pass, also in inference."""
     workload, models = step.workload, step.models
-    times = {"prefill" if workload.generates else "forward": workload.pieces}
+    times = {
+        "prefill" if workload.generates else "forward": workload.pieces * workload.prompt_passes
+    }
     if workload.generates:
         times["decode"] = np.maximum(workload.generate - 1.0, 0.0)
     for phase, each in times.items():

@@ -126,10 +126,12 @@ def _utilization(chunk: Chunk, technology: Technology) -> dict[str, object]:
 def _macs(chunk: Chunk, technology: Technology) -> dict[str, object]:
     ops, i = chunk.ops, int(chunk.index[0])
     terms: list[dict[str, object]] = []
-    sides = ops.count, ops.batch, ops.m, *ops.whole_sides()
+    sides = ops.count, ops.batch, ops.m, ops.k, ops.n
     for r, row in enumerate(ops.rows):
         if row.matmul and ops.count[r, i] > 0:
             sizes = [float(x[r, i]) for x in sides]
+            if row.grows and ops.dense[r, i] > 0:  # without a mask, and of the whole prompt
+                sizes[3 if row.grows == "k" else 4] = float(ops.dense[r, i])
             terms.append(
                 {
                     "name": row.name,

@@ -27,11 +27,13 @@ SMALL: dict[str, Any] = {
 
 
 def pairs(length: int, chunk: int, window: int, *, skips: bool) -> int:
-    """Pairs of a query and a key that are worked out, one after another."""
+    """Pairs of a query and a key that are worked out, one after another: without a mask those of
+    all keys that the cache holds for the piece."""
     count = 0
     for query in range(length):
-        end = min((query // chunk + 1) * chunk, length)
-        for key in range(end):
+        first = query // chunk * chunk
+        end = min(first + chunk, length)
+        for key in range(max(first - window + 1, 0) if window else 0, end):
             hidden = key > query or (window and key <= query - window)
             count += not (skips and hidden)
     return count
@@ -186,3 +188,35 @@ def test_a_piece_that_is_no_smaller_than_the_prompt_is_said(
     notes = elector.simulate("gpt2", "rtx-4090", settings=settings)["notes"]
     assert isinstance(notes, list)
     assert any("prefill_chunk changes nothing" in note for note in notes) is said
+
+
+@pytest.mark.parametrize("kernel", ["unfused", "flash"])
+@pytest.mark.parametrize(("length", "chunk", "best"), [(96, 8, 20), (50, 16, 33), (40, 7, 100)])
+def test_pieces_of_indexers(kernel: str, length: int, chunk: int, best: int) -> None:
+    """A query reads its best keys of those it meets, however the prompt is cut."""
+    own = {
+        "model__layers": 4,
+        "batch": 1,
+        "attention": kernel,
+        "model__index_top_k": best,
+        "model__index_heads": 4,
+        "model__index_head_size": 32,
+        "accelerator__memory_capacity": 1e16,
+    }
+    heads = 128
+    cut, whole = (
+        operations("deepseek-v3", "h200-sxm-141gb", **own, sequence_length=length, **piece)
+        for piece in ({"prefill_chunk": chunk}, {})
+    )
+    scores = [r for r, row in enumerate(cut.rows) if row.word == "scores"]
+    sizes = (cut.count, cut.batch, cut.m, cut.n)
+    done = sum(float(np.prod([x[r, 0] for x in sizes])) for r in scores) / (4 * heads)
+    met = [
+        min((q // chunk + 1) * chunk, length) if kernel == "unfused" else q + 1
+        for q in range(length)
+    ]
+    assert done == pytest.approx(sum(min(keys, best) for keys in met))
+    # beyond the scores and contexts, latents of earlier pieces are turned into keys and values anew
+    again = sum(chunk * i for i in range(1, -(-length // chunk)))
+    anew = again * 512 * heads * (128 + 128) * 4
+    assert float(cut.macs[0]) == pytest.approx(float(whole.macs[0]) + anew)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from elector.describe.numbers import unpacking
 from elector.evaluation.path import Chunk, inspect
 from elector.events.timeline import Timeline, timeline
 from elector.operations.roles import RowPart
+from elector.operations.rows import unpacked
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -166,3 +168,34 @@ def test_both_models_agree_on_slow_lanes(model: str, asked: dict[str, Any]) -> N
     rest = {"workload__sequence_length": length, "accelerator__memory_capacity": 1e12}
     inspected = chunk(model, "systolic", **rest, **asked)
     assert closed(inspected) == pytest.approx(timeline(inspected).seconds, rel=0.08)
+
+
+TWO_ARRAYS = """units:
+  p: {base: systolic, rows: 64, cols: 64}
+  q: {base: systolic, rows: 64, cols: 64}
+links:
+  - {between: [p, q], kind: package, bandwidth: 400 GB/s, latency: 100 ns}
+assignment:
+  - {match: {class: [weight, reuse]}, unit: p}
+  - {unit: q}
+"""
+
+
+@pytest.mark.parametrize(("model", "layers"), [("bert-tiny", 2), ("bert-base", 2), ("gpt2", 2)])
+@pytest.mark.parametrize("kept", [{"weights": "int4"}, {"kv_cache": "int8"}])
+def test_a_unit_unpacks_what_it_multiplies(
+    tmp_path: Path, model: str, layers: int, kept: dict[str, str]
+) -> None:
+    """What a unit is sent first stands between an operand and its product: the closed form put one
+    behind the other, and the event-driven model never ended."""
+    file = tmp_path / "two.yaml"
+    file.write_text(TWO_ARRAYS)
+    asked = {f"workload__{key}": value for key, value in kept.items()}
+    if model == "gpt2":
+        asked["workload__generate"] = 4
+    elif "kv_cache" in kept:
+        return
+    both = chunk(model, str(file), model__layers=layers, **asked)
+    assert timeline(both).seconds == pytest.approx(closed(both), rel=0.06)
+    for r, product in unpacked(both.ops.rows):
+        assert both.owner[r] == both.owner[product]

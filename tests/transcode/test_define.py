@@ -216,3 +216,14 @@ def test_a_design_that_breaks_a_constraint_says_which(tmp_path: Path) -> None:
     assert len(done.front) == 0
     assert done.rejections.counts["area_mm2 <= 1e-9"] == 300
     assert not [name for name in done.rejections.counts if name.startswith("constraint")]
+
+
+def test_a_name_that_nothing_uses_harms_nothing(tmp_path: Path) -> None:
+    """The search had run to its end before its front could not be described."""
+    space = {
+        **{key: value for key, value in SMALL.items() if key != "constraints"},
+        "define": {"total": "energy_j + 0 J", "wide": "model.hidden + 0"},
+        "objectives": {"latency_s": "min", "area_mm2": "min"},
+    }
+    run(tmp_path / "r", space, budget=8)
+    assert (tmp_path / "r" / "front.json").exists()

@@ -94,7 +94,7 @@ def test_settings_of_several_workloads(tmp_path: Path) -> None:
         ({"constraints": ["accelerator.dataflow == 'ws'"]}, None, "is no number"),
         ({"constraints": ["accelerator.lanes_per_pe > 1"]}, "constraints", "unknown name"),
         ({"objectives": {"model.layers": "min"}}, "objectives", "is a setting of this space"),
-        ({"record": ["model.head"]}, None, "is no number"),
+        ({"record": ["model.head"]}, "record", "values are no numbers"),
     ],
 )
 def test_what_expressions_do_not_know(

@@ -191,8 +191,12 @@ class _Facts:
     def _chunks(self) -> bool:
         """Whether some prompt may be read in pieces."""
         stacks = self.of_workload("implementation")
-        own = any(a.machine.chunks.get(s) for a in self.accelerators for s in stacks)
-        return bool(own or self._numbers("prefill_chunk").any())
+        own = [a.machine.chunks.get(s, 0) for a in self.accelerators for s in stacks]
+        sizes, longest = (
+            [*own, *self._numbers("prefill_chunk")],
+            self._numbers("sequence_length").max(),
+        )
+        return any(0 < size < longest for size in sizes)
 
     def _hides(self) -> bool:
         """Whether some window may hide a key that is skipped or not kept."""

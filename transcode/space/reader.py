@@ -29,7 +29,7 @@ from transcode.space.layout import multiple
 from transcode.space.parts import Objective, Parameter, Section, labelled
 from transcode.space.phases import RUN, phases_of
 from transcode.space.results import SHARED, names_of, quantities, require_reachable
-from transcode.space.settings import is_number, require_written
+from transcode.space.settings import is_number, require_written, setting_field
 from transcode.space.values import fraction, is_multiple, levels, twice
 
 #: Keys of a space, of the table that its JSON Schema is made of; `extends` is followed before.
@@ -390,16 +390,17 @@ class _SpaceReader:
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
-        for name in (*(o.name for o in space.objectives), *space.record):
+        wanted = [("objectives", o.name) for o in space.objectives]
+        for at, name in (*wanted, *(("record", name) for name in space.record)):
             if name in space.names:
                 raise self.fail(
                     "is a setting of this space: an objective of it is an expression",
-                    "objectives",
+                    at,
                     value=name,
                     hint=f"1 * {name}",
                 )
             if name not in space.define:
-                self.check_workload(space, name, "objectives")
+                self.check_workload(space, name, at)
         for name, expression in space.define.items():
             for used in expression.names:
                 if used not in space.define and used not in space.names:
@@ -449,6 +450,8 @@ class _SpaceReader:
             return
         if is_number(name) and all(name not in given for given in space.workloads.values()):
             return
+        if setting_field(name) is not None and not is_number(name):
+            raise self.fail("is a setting whose values are no numbers", where, value=name)
         if several:
             raise self.fail(
                 "with several workloads a result needs the name of one",

@@ -50,7 +50,8 @@ def _defined(space: Space) -> Iterable[Metric]:
             unit, text = field.unit or "1", field.description
             yield Metric(name, unit, unit, "", "workload", "always", "", name, "", text)
     for name, expression in space.define.items():
-        unit = grammar.unit_of(expression, known) or "1"
+        inner = {n: unit_of(n) for n in expression.names if n not in known}
+        unit = grammar.unit_of(expression, known | inner) or "1"
         known[name] = grammar.NamedQuantity(unit)
         text = expression.text
         label = name.replace("_", " ") if name.isidentifier() else name

@@ -64,10 +64,9 @@ from elector.machines.gpu.stacks import (
     quantising,
     stacks,
     transposed,
-    unpacked,
 )
 from elector.machines.tiling import Memories, TilingPlan, plan
-from elector.operations.rows import Operations
+from elector.operations.rows import Operations, unpacked
 
 Array = np.ndarray
 

@@ -236,20 +236,3 @@ def appended(rows: tuple[Row, ...]) -> list[tuple[int, Array]]:
         ]
         pairs.append((append, np.array(readers, dtype=np.intp)))
     return pairs
-
-
-def unpacked(rows: tuple[Row, ...]) -> list[tuple[int, int]]:
-    """Rows that turn a packed operand into one to multiply, and the product that reads it."""
-    pairs = []
-    for r, row in enumerate(rows):
-        if row.part is not RowPart.UNPACKED:
-            continue
-        for i in range(r + 1, len(rows)):
-            if rows[i].matmul and _site(rows[i]) == _site(row):
-                pairs.append((r, i))
-                break
-    return pairs
-
-
-def _site(row: Row) -> tuple[object, ...]:
-    return row.role, row.place, row.phase, row.cross, row.index, row.variant
