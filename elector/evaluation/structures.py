@@ -35,6 +35,8 @@ CATEGORICAL = (
 )
 #: Settings of a model that are texts.
 TEXTS = ("head", "pattern", "ignore_keys")
+#: What stands among the texts of a design with a pattern that is given a window.
+_WINDOW = "window"
 #: Heads that score every word of a vocabulary.
 WORD_HEADS = ("masked-lm", "causal-lm", "pre-training")
 
@@ -61,6 +63,11 @@ def _variants(table: SettingsTable) -> tuple[list[dict[str, str]], Array]:
         return [{}], np.zeros(table.size, dtype=np.intp)
     parsed = [table.parsed(f"model.{name}", schema("model")[name]) for name in used]
     columns = [table.columns[f"model.{name}"].codes for name in used]
+    window = table.columns.get("model.window") if "pattern" in used else None
+    if window is not None:  # a pattern may need one that the model has not
+        given = np.array([value is not None for value in window.values], dtype=np.intp)
+        used, parsed = [*used, _WINDOW], [*parsed, (None, "given")]
+        columns = [*columns, given[window.codes]]
     _, first, codes = distinct(combine(columns))
     variants = []
     for row in first:
@@ -81,14 +88,14 @@ def _with_head(model: Model, head: str) -> Model:
     return replace(model, head=head)
 
 
-def _variant(name: str, texts: Mapping[str, str], given: frozenset[str]) -> Model:
+def _variant(name: str, texts: Mapping[str, str]) -> Model:
     """A model with another head or pattern, read past some keys."""
     ignore = tuple(word for word in re.split(r"[\s,]+", texts.get("ignore_keys", "")) if word)
     model = load_model(name, ignore)
     if "head" in texts:
         model = _with_head(model, texts["head"])
     if "pattern" in texts:
-        model = with_pattern(model, texts["pattern"], given)
+        model = with_pattern(model, texts["pattern"], frozenset(texts) & {_WINDOW})
     return model
 
 
@@ -96,7 +103,6 @@ def structures(table: SettingsTable) -> Structures:
     """The distinct models and accelerators of a table, and which of them share a structure."""
     column = table.columns["model"]
     variants, variant_codes = _variants(table)
-    given = frozenset(key[6:] for key in table.columns if key.startswith("model."))
     models: dict[tuple[int, int], Model] = {}
     seen: dict[object, int] = {}
     codes = np.zeros((len(column.values), len(variants)), dtype=np.intp)
@@ -104,7 +110,7 @@ def structures(table: SettingsTable) -> Structures:
     wide = len(variants)
     for both in distinct(column.codes * wide + variant_codes)[0].tolist():
         i, j = divmod(both, wide)
-        models[i, j] = _variant(str(column.values[i]), variants[j], given)
+        models[i, j] = _variant(str(column.values[i]), variants[j])
         codes[i, j] = seen.setdefault(structure(models[i, j]), len(seen))
     accelerators = [
         v if isinstance(v, Accelerator) else load_accelerator(str(v))

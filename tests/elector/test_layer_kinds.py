@@ -12,8 +12,10 @@ from descriptions import written
 
 import elector
 from elector.base.errors import InputError
+from elector.base.table import Column
 from elector.describe.formats import load_model
 from elector.describe.variants import repeats, with_settings
+from elector.evaluation.path import evaluate
 from elector.operations.experts import chances, touched
 from elector.operations.roles import ROUTED, Role
 
@@ -357,3 +359,18 @@ def test_other_blocks_of_keys_are_refused(
     load_model(written(tmp_path, file | {"sparse_attention_config": sparse}))
     with pytest.raises(InputError, match=part):
         load_model(written(tmp_path, file | {"sparse_attention_config": sparse | changed}))
+
+
+def test_a_window_of_another_row_is_not_ones_own() -> None:
+    """A pattern that needs one is refused with the window's column as without it."""
+    rows = {"model": ["llama-2-7b"] * 2, "accelerator": ["a100-sxm-80gb"] * 2}
+    table = {
+        **{key: Column.of(values) for key, values in rows.items()},
+        "model.pattern": Column.of(["window full", None]),
+        "model.window": Column.of([None, 64]),
+    }
+    with pytest.raises(InputError) as caught:
+        evaluate(table, 2)
+    assert caught.value.field == "model.window"
+    table["model.window"] = Column.of([64, None])
+    assert np.isfinite(evaluate(table, 2).scalar("latency_s")).all()

@@ -88,11 +88,10 @@ def require_reachable(
     name : of an objective. value : in the unit of the result.
     """
     maximise = next(o.maximise for o in space.objectives if o.name == name)
-    expression = space.define.get(name)
     metric = registry().get(name)
     share = metric.shown == "%" and metric.better == "up"
     whole = 100.0 / metric.factor if share else math.inf
-    least = 0.0 if expression is None or grammar.never_negative(expression) else -math.inf
+    least = 0.0 if _never_negative(space, name) else -math.inf
     if value >= whole if maximise else value <= least:
         limit = f"{whole:g}" if maximise else "0"
         raise InputError(
@@ -102,6 +101,15 @@ def require_reachable(
             value=f"{value:g}",
             hint=f"a value that is {'lower' if maximise else 'higher'} than those of designs",
         )
+
+
+def _never_negative(space: Space, name: str) -> bool:
+    """Whether a result is 0 or more by its form, and by that of the names it is made of."""
+    expression = space.define.get(name)
+    if expression is None:
+        return True
+    names = (used for used in expression.names if used != name)
+    return grammar.never_negative(expression) and all(_never_negative(space, n) for n in names)
 
 
 def unit_text(space: Space, name: str) -> str:
