@@ -137,7 +137,7 @@ def of_group(group: StructureGroup) -> dict[str, Note]:
     if table is None:
         return {}
     notes: dict[str, Note] = {}
-    for key, column in table.columns.items():
+    for key, column in sorted(table.columns.items()):  # the same order in every table
         field = _field(key, group.machine)
         if field is None or not field.applies:
             continue
