@@ -232,8 +232,10 @@ def test_front_csv_is_read_with_equal_texts_once(tmp_path: Path) -> None:
     text = (tmp_path / "front.csv").read_text()
     names, settings = [o.name for o in space.objectives], [p.name for p in space.parameters]
     held: list[Any] = []
-    assert peak(lambda: held.append(snapshot._columns(text, settings, names))) < 8 * 240 * 6_000
-    (columns,), reader = held, csv.DictReader(text.splitlines())
+    # What another thread of the process allocates meanwhile is in one of the two at most.
+    peaks = [peak(lambda: held.append(snapshot._columns(text, settings, names))) for _ in range(2)]
+    assert min(peaks) < 8 * 240 * 6_000
+    columns, reader = held[0], csv.DictReader(text.splitlines())
     for row, cells in enumerate(reader):
         assert all(columns[name][row] == cell for name, cell in cells.items())
     assert row == 5_999
