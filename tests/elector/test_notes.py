@@ -113,13 +113,17 @@ def entries(kind: str, family: str, mode: str) -> dict[str, tuple[str, list[Row]
     return {key: (entry_of(rows), rows) for key, rows in by_key.items()}
 
 
-#: The quick suite has every machine with one model, and every model with one machine.
+def _quick(kind: str, family: str) -> bool:
+    """Every machine with encoders and every family on one machine: fast enough for all runs."""
+    return (family == "encoder" and kind != "hybrid") or (kind == "gpu" and family != "vision")
+
+
 CASES = [
     pytest.param(
         kind,
         family,
         mode,
-        marks=() if family == "encoder" or kind == "systolic" else pytest.mark.slow,
+        marks=() if _quick(kind, family) else pytest.mark.slow,
     )
     for kind in ACCELERATORS
     for family in MODELS

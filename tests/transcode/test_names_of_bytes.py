@@ -35,7 +35,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("sampler", ["evolve", "random", "nsga2"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "sampler", ["evolve", pytest.param("random", marks=SLOW), pytest.param("nsga2", marks=SLOW)]
+)
 def test_a_search_under_such_a_name_is_as_any_other(
     root: Path, tmp_path: Path, sampler: str
 ) -> None:
@@ -61,6 +66,7 @@ def test_a_command_line_is_spelled_out_and_recorded_designs_are_read(root: Path)
     assert len(transcode.load_run(root / ODD).designs()) == 2
 
 
+@pytest.mark.slow
 def test_every_question_is_answered(root: Path, tmp_path: Path) -> None:
     run = str(root / ODD)
     junit = tmp_path / f"{ODD}.xml"
@@ -90,6 +96,7 @@ def test_a_cut_part_is_still_found(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 2 and "is not whole" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_has_half_of_a_pair_is_refused_wherever_it_stands(root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(root / ODD, run)
