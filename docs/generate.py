@@ -140,8 +140,8 @@ def schema_row(prefix: str, row: dict[str, str]) -> tuple[object, ...]:
     if row.get("applies"):
         needs = " and ".join(condition.text for condition in conditions(row["applies"]))
         meaning += f"; counts where {needs}"
-    if row.get("searched"):
-        meaning += f"; not to be searched: {row['searched']}"
+    if row.get("fixed"):
+        meaning += f"; not to be searched: {row['fixed']}"
     return key, row["type"], unit, default, allowed, meaning, accuracy
 
 

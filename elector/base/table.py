@@ -352,7 +352,7 @@ def _field(row: dict[str, str]) -> Field:
         description=row["description"],
         accuracy=row.get("accuracy") or CHANGES,
         applies=row.get("applies", ""),
-        fixed=row.get("searched", ""),
+        fixed=row.get("fixed", ""),
     )
     # an empty default means that another source decides, so it stays None
     return replace(field, default=field.parse(row["default"])) if row["default"] else field

@@ -17,8 +17,7 @@ from elector.machines.contract import (
     sum_rows,
     total,
 )
-from elector.operations.roles import RowPart
-from elector.operations.rows import PARAMETERS, Operations, Row
+from elector.operations.rows import PARAMETERS, Operations, Row, unpacked
 
 Array = np.ndarray
 
@@ -155,14 +154,13 @@ def led(ops: Operations, subset: list[int]) -> Led:
     rows, patterns = ops.rows, _Patterns(ops)
     alone: list[int] = []
     behind: list[Behind] = []
-    unpacked: dict[int, int] = {}
     products: set[object] = set()  # places that have one
-    for i, r in enumerate(subset):
-        if rows[r].part is RowPart.UNPACKED:
-            product = next((p for p in subset[i + 1 :] if rows[r].unpacks_for(rows[p])), None)
-            if product is not None:
-                unpacked[product] = r
-                continue
+    here = set(subset)
+    packed = {product: r for r, product in unpacked(rows) if r in here and product in here}
+    aside = set(packed.values())
+    for r in subset:
+        if r in aside:
+            continue
         above: list[int] = []
         if rows[r].streamed and rows[r].place in products:
             above = _above(rows, patterns, alone, r)
@@ -173,7 +171,7 @@ def led(ops: Operations, subset: list[int]) -> Led:
             alone.append(r)
         if rows[r].matmul:
             products.add(rows[r].place)
-    return Led(np.array(alone, dtype=np.intp), tuple(behind), unpacked)
+    return Led(np.array(alone, dtype=np.intp), tuple(behind), packed)
 
 
 def _above(rows: tuple[Row, ...], patterns: _Patterns, alone: list[int], r: int) -> list[int]:

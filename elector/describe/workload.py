@@ -43,6 +43,20 @@ NUMBERS = (
 )
 
 
+#: Kernels of attention that skip what a mask hides: blocks above the diagonal and beside a window
+#: (Dao 2023, FlashAttention-2, arXiv 2307.08691, section 3.1; Megatron-LM's softmax of an upper
+#: triangle). A product of its own computes the whole square.
+SKIPPING = ("fused", "flash")
+
+
+def in_pieces(length: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    """(M,) whether prompts are longer than what is read at once.
+
+    length, chunk : (M,) tokens of a prompt, and of those that are read at once; 0: all of them.
+    """
+    return np.asarray((chunk > 0) & (length > chunk))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Workload:
     """M workloads that share their structure.
@@ -117,6 +131,12 @@ class Workload:
         if not self.chunked:
             return np.ones_like(self.batch)
         return np.asarray(np.ceil(self.sequence_length / self.prefill_chunk))
+
+    @property
+    def keeps(self) -> np.ndarray:
+        """(M,) whether keys and values stay: for tokens to come, or for the rest of a prompt."""
+        reads = in_pieces(self.sequence_length, self.prefill_chunk)
+        return np.asarray((self.generate > 0) | reads)
 
     def prompts(self, phase: str) -> np.ndarray:
         """(M,) whole prompts that a pass of the phase reads.

@@ -22,10 +22,8 @@ import numpy as np
 from elector.base.table import Field, schema
 from elector.describe.layered import layer_field
 from elector.describe.model import Model
-from elector.describe.workload import Workload
 from elector.evaluation import windows
 from elector.evaluation.resolve import StructureGroup
-from elector.evaluation.structures import in_pieces
 from elector.machines.contract import Machine, Note, Units
 
 Array = np.ndarray
@@ -243,14 +241,9 @@ _OF_DESIGNS: dict[str, Callable[[StructureGroup], Array]] = {
         group.pair
     ],
     "window": windows.matter,
-    "cached": lambda group: _keeps(group.workload)[group.pair],
+    "cached": lambda group: group.workload.keeps[group.pair],
     "length": lambda group: _reads_length(group),
 }
-
-
-def _keeps(workload: Workload) -> Array:
-    """(M,) whether keys and values stay: for tokens to come, or for the rest of a prompt."""
-    return (workload.generate > 0) | in_pieces(workload.sequence_length, workload.prefill_chunk)
 
 
 def _reads_length(group: StructureGroup) -> Array:

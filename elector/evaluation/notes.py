@@ -66,8 +66,7 @@ def _wider_cache(group: StructureGroup) -> list[str]:
     """Keys and values in wider numbers than products multiply, as engines keep them whose
     attention multiplies in those."""
     workload, f = group.workload, group.workload.format
-    kept = workload.generates or workload.chunked
-    if not kept or f.cached is None or f.repacked is not None:
+    if not workload.keeps.any() or f.cached is None or f.repacked is not None:
         return []
     return [
         f"keys and values are kept in {f.cached.name}, wider than the {f.products.name} that is "

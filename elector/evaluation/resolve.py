@@ -19,7 +19,7 @@ from elector.describe.layered import NAME, layer_field, layered
 from elector.describe.model import Model, Models, stack
 from elector.describe.numbers import SAME, formats, native, precisions, unpacking
 from elector.describe.variants import with_settings
-from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, lora_rank
+from elector.describe.workload import MASKED_SHARE, NUMBERS, Workload, in_pieces, lora_rank
 from elector.evaluation.accelerators import Accelerator
 from elector.evaluation.data_sheets import evidence_of
 from elector.evaluation.settings import SettingsTable
@@ -29,7 +29,6 @@ from elector.evaluation.structures import (
     Structures,
     codes_of,
     combine,
-    in_pieces,
     said,
     structures,
 )

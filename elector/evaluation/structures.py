@@ -13,6 +13,7 @@ from elector.base.table import distinct, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model, structure
 from elector.describe.variants import STRUCTURAL, with_pattern
+from elector.describe.workload import in_pieces
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.settings import SettingsTable
 
@@ -172,14 +173,6 @@ def codes_of(table: SettingsTable, s: Structures) -> tuple[Array, Array]:
     rank = np.empty(order.size, dtype=np.intp)
     rank[order] = np.arange(order.size)
     return rank[codes], first[order]
-
-
-def in_pieces(length: Array, chunk: Array) -> Array:
-    """Whether a prompt of so many tokens is longer than what is read at once; 0: all of it.
-
-    length, chunk : (M,) tokens, or (D,); the result is as long.
-    """
-    return (chunk > 0) & (length > chunk)
 
 
 def _chunked(table: SettingsTable, s: Structures) -> Array:

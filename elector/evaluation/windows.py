@@ -13,14 +13,11 @@ import numpy as np
 
 from elector.describe.formats import load_model
 from elector.describe.model import Block, Models
-from elector.describe.workload import Workload
+from elector.describe.workload import SKIPPING, Workload
 from elector.evaluation.resolve import StructureGroup
-from elector.evaluation.structures import in_pieces
 from elector.operations.attention import reach_of
 
 Array = np.ndarray
-#: Kernels that skip what a mask hides (elector.operations.step.Step.skips).
-SKIPPING = ("fused", "flash")
 
 
 def hides(window: Array | float, keys: Array | float, causal: bool) -> Array:
@@ -77,5 +74,4 @@ def _cached(workload: Workload, block: Block) -> Array:
     """(M,) keys that a block keeps of a sequence without a window; 0 where nothing is kept."""
     length, generate = workload.sequence_length, workload.generate
     prompt = np.ones_like(length) if block.cross_attention else length
-    keeps = (generate > 0) | in_pieces(length, workload.prefill_chunk)
-    return np.where(keeps, prompt + np.maximum(generate - 1.0, 0.0), 0.0)
+    return np.where(workload.keeps, prompt + np.maximum(generate - 1.0, 0.0), 0.0)

@@ -354,7 +354,7 @@ def _cache(step: Step, size: int) -> Array:
     """Bytes of keys and values of earlier tokens, latents, and states, of every layer."""
     workload, block = step.workload, step.models.block
     total = np.zeros(size)
-    if not (workload.generates or workload.chunked):
+    if not workload.keeps.any():
         return total
     for i, b in enumerate(step.models.template.blocks):
         if not b.causal and not b.cross_attention:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from elector.describe.model import Models
-from elector.describe.workload import Workload
+from elector.describe.workload import SKIPPING, Workload
 from elector.operations import graph
 from elector.operations.collect import Collector, Shape, Sizes
 from elector.operations.graph import Operand, RoleWeights, Value, joined
@@ -51,13 +51,8 @@ class Step:
 
     @property
     def skips(self) -> bool:
-        """Whether attention leaves out what its mask hides.
-
-        Fused kernels skip the blocks above the diagonal and beside a window (Dao 2023,
-        FlashAttention-2, arXiv 2307.08691, section 3.1; Megatron-LM's softmax of an upper
-        triangle); a product of its own computes the whole square.
-        """
-        return self.workload.attention in ("flash", "fused")
+        """Whether attention leaves out what its mask hides."""
+        return self.workload.attention in SKIPPING
 
     @property
     def dropout(self) -> bool:

@@ -186,7 +186,7 @@ def interval(values: Array) -> tuple[Array, Array]:
     for design in np.flatnonzero(~runs.all(axis=0)):
         own = values[runs[:, design], design]
         low[design], high[design] = np.quantile(own, _QUANTILES) if own.size else (np.nan, np.nan)
-    return (low, high) if low.size == 0 else (_kept(low, low == high), _kept(high, low == high))
+    return _kept(low, low == high), _kept(high, low == high)
 
 
 def _kept(ends: Array, exact: Array) -> Array:

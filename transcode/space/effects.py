@@ -16,6 +16,7 @@ from elector.base.table import Field, schema
 from elector.describe.formats import load_model
 from elector.describe.model import Model
 from elector.describe.variants import KINDS, pattern_kinds
+from elector.describe.workload import SKIPPING
 from elector.evaluation import windows
 from elector.evaluation.accelerators import Accelerator, load_accelerator
 from elector.evaluation.applies import (
@@ -192,17 +193,14 @@ class _Facts:
         """Whether some prompt may be read in pieces."""
         stacks = self.of_workload("implementation")
         own = [a.machine.chunks.get(s, 0) for a in self.accelerators for s in stacks]
-        sizes, longest = (
-            [*own, *self._numbers("prefill_chunk")],
-            self._numbers("sequence_length").max(),
-        )
-        return any(0 < size < longest for size in sizes)
+        longest = self._numbers("sequence_length").max()
+        return any(0 < size < longest for size in (*own, *self._numbers("prefill_chunk")))
 
     def _hides(self) -> bool:
         """Whether some window may hide a key that is skipped or not kept."""
         chunks = self._chunks()
         tokens = self._numbers("generate").max()
-        skips = bool(self.of_workload("attention") & set(windows.SKIPPING))
+        skips = bool(self.of_workload("attention") & set(SKIPPING))
         lengths = [self._numbers(name).max() for name in ("sequence_length", "target_length")]
         for base, model in zip(self.bases(0), self.models, strict=True):
             given = [p for p in self.space.parameters if p.name == "model.window"]
