@@ -217,7 +217,7 @@ class Compiled:
             timing = schedule(prepared.ops, prepared.index, activity)
             times[rows] = timing.seconds / self.scale[rows]
             joules = sum(
-                (c.total() * priced.actions[n].value for n, c in activity.counts.items()),
+                (priced.actions[n].total(c) for n, c in activity.counts.items()),
                 np.zeros(1),
             )
             idle = sum((r.value for r in priced.leakage.values()), np.zeros(1))

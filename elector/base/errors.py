@@ -114,9 +114,10 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     if len(asked) > _FIELD:
         return None
     known = {str(n).lower(): str(n) for n in names}
-    if len(asked) >= _BEGINNING and alike <= 0.5:
-        begin = [n for n in known if n.startswith(asked)]
-        hold = [n for n in known if asked in re.split(r"[-._:@/ ]", n)]
+    if asked and alike <= 0.5:
+        short = len(asked) < _BEGINNING  # then it has to be a whole word (l4 for l4-24gb)
+        begin = [n for n in known if re.match(rf"{re.escape(asked)}{'[-._:@/ ]' * short}", n)]
+        hold = [n for n in known if not short and asked in re.split(r"[-._:@/ ]", n)]
         if begin or hold:
             return known[min(begin or hold, key=len)]
     close = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)

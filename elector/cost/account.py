@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.cost.schedule import STAGES, Timing, stage_of
+from elector.cost.schedule import Timing, rows_by_stage, stage_of
 from elector.cost.stage import unchained
 from elector.machines.contract import Activity
 from elector.operations.rows import Operations
@@ -43,10 +43,7 @@ def accounts(
     """Stage -> account of the first design."""
     by_stage: dict[str, Account] = {}
     queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
-    for name, phases in STAGES.items():
-        rows = np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
-        if name not in timing.stages:
-            continue
+    for name, rows in rows_by_stage(ops).items():
         streams = timing.streams[name]
         stage = None if queued else stage_of(ops, index, activity, rows)
         if stage is None:

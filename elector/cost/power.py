@@ -1,7 +1,7 @@
 """The clock at which a design stays within its power limit: the one place where joules
 reach time.
 
-At `s` of the full clock a step takes T(s) = start + sum over stages of the busiest resource,
+At `s` of the full clock a stage takes T(s) = start + sum over its rows of the busiest resource,
 and needs
 
     E(s) = standing watts x T(s) + core joules x v(s)^2 + other joules,
@@ -10,17 +10,20 @@ with v the supply voltage, which falls with the clock down to a floor. What a bu
 whatever it does (`Clocked.running`) is among the core's joules, in proportion to its cycles at
 `s`. E / T falls with s, so the largest s with E / T <= limit is found by halving (Mei et al. 2017,
 A survey and measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds
-for a whole step: power management averages over more time than an operation takes.
+for a stage (a prompt, the tokens after it, an update): power management averages over more time
+than an operation takes, and what comes later does not decide how fast a prompt is read.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.cost.pricing import Prices, standing
-from elector.cost.schedule import schedule
+from elector.cost.pricing import Prices, Rate, standing
+from elector.cost.schedule import rows_by_stage, schedule
 from elector.machines.activity import POWER
 from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
 from elector.operations.rows import Operations
@@ -39,30 +42,32 @@ HALVINGS = 28
 def limit(
     ops: Operations, index: Array, activity: Activity, prices: Prices, machine: Machine
 ) -> tuple[Activity, Prices, Array]:
-    """Activity and prices at the clock each design can hold, and that clock over the full one.
+    """Activity and prices at the clocks each design can hold, and those over the full one (R, D).
 
     A design whose limit is not reached keeps its clock, and its numbers bit for bit.
     """
     activity = _within_budget(activity, prices)
     clocked = activity.power.clocked if activity.power is not None else None
     if clocked is None:
-        return activity, prices, np.ones(index.size)
-    core, other = _joules(activity, prices, machine, clocked.running)
+        return activity, prices, np.ones((len(ops.rows), index.size))
+    stages = _Stages.of(ops, index.size)
+    core, other = _joules(activity, prices, machine, clocked.running, stages)
 
     def parts(speed: Array) -> tuple[Array, Array, Array]:
-        """(D,) joules that flow whatever is done, seconds, and joules of what is done."""
-        slower = at_speed(activity, speed)
+        """(S, D) joules that flow whatever is done, seconds, and joules of what is done."""
+        slower = at_speed(activity, speed[stages.of_row])
         # A unit that is given nothing to do takes what it takes when it idles.
-        seconds = np.maximum(schedule(ops, index, slower).seconds, 1e-300)
-        clocks = core + _running(slower, prices, clocked.running)
-        dynamic = clocks * voltage(clocked, speed) ** 2 + other
-        return standing(slower, prices, seconds), seconds, dynamic
+        by_stage = schedule(ops, index, slower).stages
+        seconds = np.maximum(np.stack([by_stage[stage] for stage in stages.rows]), 1e-300)
+        flowing = stages.each(lambda i, rows: standing(slower, prices, seconds[i], rows))
+        running = stages.each(lambda i, rows: _running(slower, prices, clocked.running, rows))
+        return flowing, seconds, (core + running) * voltage(clocked, speed) ** 2 + other
 
     def watts(speed: Array) -> Array:
         rest, seconds, dynamic = parts(speed)
         return (rest + dynamic) / seconds
 
-    low, high = clocked.floor + 0.0, np.ones(index.size)
+    low, high = stages.broadcast(clocked.floor), stages.broadcast(np.ones(1))
     free = watts(high) <= clocked.limit
     if not free.all():
         for _ in range(SKIPPED):  # below the lowest clock, pulses are left out
@@ -73,14 +78,46 @@ def limit(
         # No clock helps a design that needs as much without any.
         rest, seconds, dynamic = parts(low)
         needed = (rest + np.maximum(dynamic, ROUNDING * rest)) / seconds
-        least = np.where(free, 0.0, needed)
+        least = np.where(free, 0.0, needed).max(axis=0)
         activity = replace(activity, limits=activity.limits | {POWER: (least, clocked.limit)})
         for _ in range(HALVINGS):
             middle = np.sqrt(low * high)
             fits = watts(middle) <= clocked.limit
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    speed = np.where(free, 1.0, low)
-    return at_speed(activity, speed), at_voltage(prices, machine, voltage(clocked, speed)), speed
+    speed = np.where(free, 1.0, low)[stages.of_row]
+    prices = at_voltage(prices, machine, voltage(clocked, speed), len(stages.rows) > 1)
+    return at_speed(activity, speed), prices, speed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Stages:
+    """The S stages that some operations have.
+
+    rows : stage -> (N,) places of its rows. of_row : (R,) the place of a row's stage.
+    size : designs.
+    """
+
+    rows: dict[str, Array]
+    of_row: Array
+    size: int
+
+    @classmethod
+    def of(cls, ops: Operations, size: int) -> _Stages:
+        """Those of D designs."""
+        rows = ops.once(("stages",), functools.partial(rows_by_stage, ops))
+        of_row = np.zeros(len(ops.rows), dtype=np.intp)
+        for i, places in enumerate(rows.values()):
+            of_row[places] = i
+        return cls(rows, of_row, size)
+
+    def each(self, of: Callable[[int, Array], Array]) -> Array:
+        """(S, D) of what a stage, by its place and rows, has (D,)."""
+        several = (of(i, rows) for i, rows in enumerate(self.rows.values()))
+        return np.stack([np.broadcast_to(own, (self.size,)) for own in several])
+
+    def broadcast(self, values: Array) -> Array:
+        """(S, D) of (D,) values, or one."""
+        return np.broadcast_to(values, (len(self.rows), self.size)) + 0.0
 
 
 def _within_budget(activity: Activity, prices: Prices) -> Activity:
@@ -136,9 +173,9 @@ def _longer(stream: Stream, least: Array) -> Stream:
 
 
 def voltage(clocked: Clocked, speed: Array) -> Array:
-    """(D,) supply voltage over that of the highest clock: flat, then a straight line to 1.
+    """(..., D) supply voltage over that of the highest clock: flat, then a straight line to 1.
 
-    speed : (D,) share of the design's own full clock.
+    speed : (..., D) share of the design's own full clock.
     """
     knee, least = clocked.voltage
     rise = (1.0 - least) / (1.0 - knee)
@@ -146,7 +183,7 @@ def voltage(clocked: Clocked, speed: Array) -> Array:
 
 
 def at_speed(activity: Activity, speed: Array) -> Activity:
-    """The activity at `speed` (D,) of the full clock."""
+    """The activity with each row at `speed` (R, D) of the full clock."""
     power = activity.power
     assert power is not None and power.clocked is not None
     clocked = power.clocked
@@ -157,36 +194,43 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     return replace(changed, power=replace(power, speed=speed))
 
 
-def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
-    """Prices of the core's actions at a voltage (D,) relative to the full clock's.
+def at_voltage(prices: Prices, machine: Machine, volts: Array, several: bool) -> Prices:
+    """Prices of the core's actions at a voltage (R, D) relative to the full clock's.
 
-    volts : (D,) voltage over that of the full clock.
+    volts : (R, D) voltage over that of the full clock, the same in all rows of a stage.
+    several : whether there is more than one stage, so that rows may differ.
     """
+
+    def lowered(rate: Rate) -> Rate:
+        return replace(rate, by_row=volts**2) if several else rate.times(volts[0] ** 2)
+
     actions = {
-        name: rate.times(volts**2) if machine.actions[name].core else rate
+        name: lowered(rate) if machine.actions[name].core else rate
         for name, rate in prices.actions.items()
     }
     return replace(prices, actions=actions)
 
 
-def _running(activity: Activity, prices: Prices, action: str) -> Array:
-    """(D,) joules of what takes power while it is busy, at the clock of the activity."""
+def _running(activity: Activity, prices: Prices, action: str, rows: Array) -> Array:
+    """(D,) joules of what takes power while it is busy with some rows, at the activity's clock."""
     if not action:
         return np.zeros(1)
-    return np.asarray(activity.counts[action].total() * prices.actions[action].value)
+    return prices.actions[action].total(activity.counts[action], rows)
 
 
 def _joules(
-    activity: Activity, prices: Prices, machine: Machine, apart: str
+    activity: Activity, prices: Prices, machine: Machine, apart: str, stages: _Stages
 ) -> tuple[Array, Array]:
-    """(D,) joules that follow the core's voltage, and those that do not, but for one action."""
-    core, other = np.zeros(1), np.zeros(1)
-    for name, count in activity.counts.items():
-        if name == apart:
-            continue
-        joules = count.total() * prices.actions[name].value
-        if machine.actions[name].core:
-            core = core + joules
-        else:
-            other = other + joules
-    return core, other
+    """(S, D) joules that follow the core's voltage, and those that do not, but for one action."""
+
+    def of(core: bool) -> Callable[[int, Array], Array]:
+        def joules(_: int, rows: Array) -> Array:
+            total = np.zeros(1)
+            for name, count in activity.counts.items():
+                if name != apart and machine.actions[name].core == core:
+                    total = total + prices.actions[name].total(count, rows)
+            return total
+
+        return joules
+
+    return stages.each(of(True)), stages.each(of(False))

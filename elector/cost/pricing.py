@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from elector.base.table import distinct
 from elector.cost.notes import Said, sentences
 from elector.cost.results import registry
 from elector.cost.schedule import Timing
-from elector.machines.contract import Activity, Machine, Units, sum_rows
+from elector.machines.contract import Activity, Count, Machine, Units, sum_rows
 from elector.operations.rows import Operations
 from elector.technology import PROVENANCE, Price, Technology
 from elector.technology.draws import Number
@@ -36,11 +36,13 @@ class Rate:
     value : (D,) SI. group : (D,) place in PROVENANCE of the weakest row it rests on.
     split : place in PROVENANCE -> (D,) share of the value that rests on it, where the value is a
         sum of parts that differ; None where all of it rests on `group`.
+    by_row : (R, D) of the value that a row pays, where rows differ; None where all pay it whole.
     """
 
     value: Array
     group: Array
     split: tuple[Array, ...] | None = None
+    by_row: Array | None = None
 
     def take(self, part: slice | Array) -> Rate:
         """The price of some of the designs.
@@ -48,11 +50,27 @@ class Rate:
         part : (N,) places or a slice.
         """
         split = None if self.split is None else tuple(share[part] for share in self.split)
-        return Rate(self.value[part], self.group[part], split)
+        by_row = None if self.by_row is None else self.by_row[:, part]
+        return Rate(self.value[part], self.group[part], split, by_row)
 
     def times(self, amount: Array) -> Rate:
         """The price of `amount` (D,) of it."""
-        return Rate(self.value * amount, self.group, self.split)
+        return replace(self, value=self.value * amount)
+
+    def total(self, count: Count, rows: Array | None = None) -> Array:
+        """(D,) price of a count over all rows, or over some of them.
+
+        rows : (N,) their places.
+        """
+        if self.by_row is None:
+            return count.total(rows) * self.value
+        each = count.each() * self.by_row
+        return sum_rows(each if rows is None else each[rows]) * self.value
+
+    def each(self, count: Count) -> Array:
+        """(R, D) price of a count, row by row."""
+        each = count.each() * self.value
+        return each if self.by_row is None else each * self.by_row
 
     def share(self, place: int) -> Array:
         """(D,) share of the value that rests on a place in PROVENANCE."""
@@ -64,9 +82,9 @@ class Rate:
         for other in groups:
             group = np.maximum(group, other)
         if self.split is None:
-            return Rate(self.value, group)
+            return replace(self, group=group)
         floor = functools.reduce(np.maximum, groups)
-        return Rate(self.value, group, _raised(self.split, floor))
+        return replace(self, group=group, split=_raised(self.split, floor))
 
 
 def _raised(split: tuple[Array, ...], floor: Array) -> tuple[Array, ...]:
@@ -368,7 +386,7 @@ def joules(
     by_part: dict[str, Array] = {}
     for name, count in activity.counts.items():
         part = machine.actions[name].part
-        by_part[part] = by_part.get(part, 0.0) + count.total() * prices.actions[name].value
+        by_part[part] = by_part.get(part, 0.0) + prices.actions[name].total(count)
     by_part[LEAKAGE] = standing(activity, prices, timing.seconds)
     return by_part
 
@@ -399,7 +417,7 @@ def provenance(
     activity: Activity, prices: Prices, timing: Timing, energy: Array
 ) -> dict[str, Array]:
     """Heading -> (D,) share of the energy whose weakest row is of that kind of evidence."""
-    rates = [r.times(activity.counts[name].total()) for name, r in prices.actions.items()]
+    rates = [replace(r, value=r.total(activity.counts[name])) for name, r in prices.actions.items()]
     rates += [
         r.times(powered(activity, name, timing.seconds)) for name, r in prices.leakage.items()
     ]
@@ -421,12 +439,12 @@ def by_phase(
         rows = ops.where(phase=phase)
         total = standing(activity, prices, time, rows)
         for name, count in activity.counts.items():
-            total = total + count.total(rows) * prices.actions[name].value
+            total = total + prices.actions[name].total(count, rows)
         joules_of[phase] = total
     return joules_of
 
 
 def by_row(activity: Activity, prices: Prices) -> Array:
     """(R, D) joules of every operation, without leakage."""
-    terms = [c.each() * prices.actions[n].value for n, c in activity.counts.items()]
+    terms = [prices.actions[n].each(c) for n, c in activity.counts.items()]
     return sum_rows(np.stack([t.ravel() for t in terms])).reshape(terms[0].shape)

@@ -15,7 +15,6 @@ Inside attention, heads are streams as well. Gradients of weights are off the ch
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,11 +89,9 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     """
     total, stages, streams = activity.start, {}, {}
     weight = np.array(activity.alone)
-    for stage, phases in STAGES.items():
-        rows = ops.once(("stage", stage), functools.partial(_rows_of, ops, phases))
-        if rows.size:
-            stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
-            total = total + stages[stage]
+    for stage, rows in ops.once(("stages",), functools.partial(rows_by_stage, ops)).items():
+        stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
+        total = total + stages[stage]
     first = next(iter(stages))
     stages[first] = stages[first] + activity.start
     alone = np.maximum(activity.alone, 1e-300)
@@ -102,9 +99,13 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     return Timing(total, stages, streams, weight, activity.fold, aside)
 
 
-def _rows_of(ops: Operations, phases: Collection[str]) -> Array:
-    """Places of the rows of some phases."""
-    return np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
+def rows_by_stage(ops: Operations) -> dict[str, Array]:
+    """Stage -> (N,) places of its rows, of the stages that have any."""
+    rows = {
+        stage: np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
+        for stage, phases in STAGES.items()
+    }
+    return {stage: places for stage, places in rows.items() if places.size}
 
 
 def _stage(

@@ -142,7 +142,7 @@ def _watts(
     rows = len(chunk.ops.rows)
     memory, compute = np.zeros(rows), np.zeros(rows)
     for name, count in chunk.activity.counts.items():
-        joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
+        joules = chunk.prices.actions[name].each(count)[:, 0]
         if chunk.machine.actions[name].part.rpartition(".")[2] in MEMORY_PARTS:
             memory += joules
         else:

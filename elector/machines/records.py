@@ -56,19 +56,20 @@ class Clocked:
     watts: Array | None = None
 
     def seconds(self, speed: Array) -> Array:
-        """(R, D) busy seconds at `speed` (D,) of the full clock."""
+        """(R, D) busy seconds at `speed` (R, D) of the full clock, or (D,) for all rows."""
         compute = self.compute / speed
         hidden = np.minimum(compute, self.memory)
         return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
 
     def ran(self, seconds: Array, speed: Array) -> dict[str, Count]:
-        """`running` and its joules, at `speed` (D,) of the full clock; {} where nothing runs so.
+        """`running` and its joules, at `speed` of the full clock; {} where nothing runs so.
 
-        seconds : (R, D) that the resource is busy at that clock.
+        seconds : (R, D) that the resource is busy at that clock. speed : (R, D), or (D,) for all
+            rows.
         """
         if not self.running:
             return {}
-        return {self.running: Count(seconds * (self.watts * speed), np.arange(speed.size))}
+        return {self.running: Count(seconds * (self.watts * speed), np.arange(seconds.shape[1]))}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -445,7 +446,7 @@ class Power(ActivityRecord):
     """Limits of watts.
 
     clocked : what a limit on the whole machine needs; None where the clock is given.
-    speed : (D,) share of the full clock that it leaves; None where there is none.
+    speed : (R, D) share of the full clock that it leaves each row; None where there is none.
     budget : an action whose power is limited on its own; None: none.
     """
 

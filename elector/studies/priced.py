@@ -14,6 +14,7 @@ import numpy as np
 from elector.cost import pricing, supply
 from elector.cost.power import voltage
 from elector.cost.programming import units_placed
+from elector.cost.schedule import rows_by_stage
 from elector.evaluation.path import Chunk, members
 from elector.machines.contract import Link, Part
 from elector.technology import PROVENANCE, Price, Technology
@@ -141,32 +142,47 @@ def _dynamic(own: Chunk, technology: Technology) -> list[Term]:
     """Joules of the actions of one unit."""
     counts = own.activity.counts
     return [
-        _acted(own, technology, name, float(counts[name].total()[0]))
+        _acted(own, technology, name, float(counts[name].total()[0]), _lowered(own, name))
         for name in own.machine.actions
     ]
 
 
-def _acted(own: Chunk, technology: Technology, name: str, count: float) -> Term:
-    """Joules of so many of one action of a unit."""
-    volts, raised = _volts(own), _raised(own, technology)
+def _acted(
+    own: Chunk, technology: Technology, name: str, count: float, factors: Factors | None = None
+) -> Term:
+    """Joules of so many of one action of a unit.
+
+    factors : what its price is multiplied by.
+    """
+    raised = _raised(own, technology)
     action, rate = own.machine.actions[name], own.prices.actions[name]
     price = _price(own, technology, action.price, False)
-    lowered = action.core and volts != 1.0
-    factors = [(f"({volts:.3f} of the voltage)^2", volts**2)] if lowered else []
     size = float(own.units.number(action.size)[0]) if action.size else None
     higher = raised if action.core else None
-    priced = _supplied(_priced(price, factors, size), higher, 2)
+    priced = _supplied(_priced(price, factors or [], size), higher, 2)
     term = _resting(priced, own, price, int(rate.group[0]))
     value = count * float(rate.value[0])
+    if rate.by_row is not None:
+        value = float(rate.total(own.activity.counts[name])[0])
     return {"name": name, "part": action.part, "value": value, "count": count, **term}
 
 
-def _volts(own: Chunk) -> float:
-    """Supply voltage that a power limit leaves, over that of the full clock."""
+def _lowered(own: Chunk, name: str) -> Factors:
+    """What the voltage that a power limit leaves does to the price of an action: its square, the
+    mean over what the stages do of it."""
     power = own.activity.power
     if power is None or power.clocked is None or power.speed is None:
-        return 1.0
-    return float(voltage(power.clocked, power.speed)[0])
+        return []
+    volts, count = voltage(power.clocked, power.speed)[:, 0], own.activity.counts[name].each()[:, 0]
+    if not own.machine.actions[name].core or not count.any() or (volts == 1.0).all():
+        return []
+    stages = rows_by_stage(own.ops)
+    counted = [stage for stage, rows in stages.items() if count[rows].any()]
+    each = {stage: float(volts[stages[stage]][0]) for stage in counted}
+    text = ", ".join(f"{volts:.3f} in {stage}" for stage, volts in each.items())
+    if len(set(each.values())) == 1:
+        text = f"{next(iter(each.values())):.3f}"
+    return [(f"({text} of the voltage)^2", float((volts**2) @ count / count.sum()))]
 
 
 def _raised(own: Chunk, technology: Technology) -> tuple[float, list[str]] | None:
@@ -383,7 +399,7 @@ def _spenders(chunk: Chunk) -> list[dict[str, object]]:
     spent: dict[str, np.ndarray] = {}
     for name, count in chunk.activity.counts.items():
         part = chunk.machine.actions[name].part
-        joules = count.each()[:, 0] * chunk.prices.actions[name].value[0]
+        joules = chunk.prices.actions[name].each(count)[:, 0]
         spent[part] = spent.get(part, np.zeros(joules.size)) + joules
     return [
         {

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from elector.base.errors import InputError
 from elector.describe.formats import list_models, load_model
 from elector.describe.model import Block, Gemm, Model
+from elector.evaluation.accelerators import load_accelerator
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -82,6 +83,14 @@ def test_an_unknown_preset_suggests_the_nearest(name: str, guess: str) -> None:
     with pytest.raises(InputError, match=f"unknown model.*did you mean {guess}") as caught:
         load_model(name)
     assert "allowed: bert-base, bert-large" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"), [("l4", "l4-24gb"), ("T4", "t4-16gb"), ("h100", "h100-")]
+)
+def test_a_name_cut_to_its_first_word_suggests_one_that_begins_so(name: str, guess: str) -> None:
+    with pytest.raises(InputError, match=f"unknown accelerator.*did you mean {guess}"):
+        load_accelerator(name)
 
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "no/such/bert-base.yaml", "."])

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 import elector
 from elector.base.table import Column
 from elector.cost.power import voltage
-from elector.evaluation.path import evaluate
+from elector.evaluation.path import evaluate, inspect
+from elector.events.timeline import timeline
 from elector.machines.contract import Clocked
 from elector.studies.simulation import columns_of
+from elector.technology import Technology
 
+#: More than any board takes.
+LIMITLESS = {"accelerator.power_limit": 10000}
 HEAVY = {
     "model": "bert-large",
     "workload.mode": "training",
@@ -23,15 +27,18 @@ HEAVY = {
 }
 
 
-def curve(limits: list[float], device: str = "v100-pcie-32gb") -> elector.cost.pricing.Cost:
-    columns = columns_of({**HEAVY, "accelerator": device}, len(limits))
+def curve(limits: list[float], **other: str) -> elector.cost.pricing.Cost:
+    asked = {**HEAVY, "accelerator": "v100-pcie-32gb", **other}
+    columns = columns_of(asked, len(limits))
     columns["accelerator.power_limit"] = Column.of(limits)
     return evaluate(columns, len(limits))
 
 
 def test_power_stays_below_every_limit_and_time_follows() -> None:
     limits = [90.0, 100.0, 125.0, 150.0, 175.0, 200.0, 225.0, 250.0, 1000.0]
-    cost = curve(limits)
+    # Of a training step the update, which waits for memory, stays below most limits.
+    training, cost = curve(limits), curve(limits, **{"workload.mode": "inference"})
+    assert (training.scalars["power_w"] <= np.array(limits) * (1 + 1e-6)).all()
     watts, seconds = cost.scalars["power_w"], cost.scalars["latency_s"]
     assert (watts <= np.array(limits) * (1 + 1e-6)).all()
     # where the limit bites it is used, to the precision of the clock
@@ -75,6 +82,52 @@ def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
     assert np.isnan(cost.scalars["latency_s"][0])
     assert (cost.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
     assert cost.scalars["latency_s"][2] > 2.5 * cost.scalars["latency_s"][3]
+
+
+def test_later_tokens_do_not_decide_how_fast_a_prompt_is_read() -> None:
+    """A board at its limit has a clock for the prompt and one for the tokens after it."""
+    ask = {"workload.batch": 8, "workload.sequence_length": 512}
+    first, several, many = (
+        elector.simulate("llama-3.1-8b", "l4-24gb", settings={**ask, "workload.generate": n})
+        for n in (1, 100, 1000)
+    )
+    seconds = [float(r["time_to_first_token_s"]) for r in (first, several, many)]
+    assert seconds == pytest.approx([seconds[0]] * 3, rel=1e-9)
+    assert first["power_w"] == pytest.approx(72.0, rel=1e-4)  # the prompt is what meets the limit
+    assert many["power_w"] < several["power_w"] < 72.0
+    free = elector.simulate(
+        "llama-3.1-8b", "l4-24gb", settings={**ask, "workload.generate": 1} | LIMITLESS
+    )
+    assert float(free["time_to_first_token_s"]) < 0.9 * seconds[0]
+
+
+def test_each_stage_is_explained_at_its_own_voltage() -> None:
+    ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 100}
+    told = elector.explain("llama-3.1-8b", "l4-24gb", "energy_j", settings=ask)
+    terms = {str(term["name"]): term for term in told["terms"]}
+    for name in ("mac", "cache", "path", "running"):
+        (factor,) = [f for f in terms[name]["factors"] if "voltage" in f["name"]]
+        assert "in step, 1.000 in decode" in factor["name"] and 0.7 < factor["value"] < 1.0
+        value = terms[name]["count"] * terms[name]["price"] * factor["value"]
+        assert terms[name]["value"] == pytest.approx(value, rel=1e-12)
+    # The prompt has nearly all products, and a small part of the traffic.
+    assert terms["mac"]["factors"][-1]["value"] < terms["path"]["factors"][-1]["value"]
+    assert sum(float(t["value"]) for t in told["terms"]) == pytest.approx(told["value"], rel=1e-12)
+
+
+def test_the_event_model_runs_each_stage_at_its_own_clock() -> None:
+    ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 4}
+    chunk = inspect(
+        columns_of({"model": "llama-3.1-8b", "accelerator": "l4-24gb", **ask}, 1),
+        Technology.load(),
+    )
+    power = chunk.activity.power
+    assert power is not None and power.speed is not None
+    speed = {row.phase: power.speed[r, 0] for r, row in enumerate(chunk.ops.rows)}
+    assert speed["prefill"] < 0.9 and speed["decode"] == 1.0
+    line = timeline(chunk)
+    for stage in ("step", "decode"):
+        assert line.stages[stage] == pytest.approx(chunk.timing.stages[stage][0], rel=0.1)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 171, 214])

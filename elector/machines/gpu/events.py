@@ -11,7 +11,8 @@ stacks and the clock under a power limit are shared with it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +54,29 @@ def _constants(case: Case) -> tuple[Constants, bool]:
     return replace(general, **{name: float(getattr(own, name)[0]) for name in TILES_OF}), cores
 
 
+@dataclass(frozen=True)
+class _Rates:
+    """What follows the clock, in a second: cycles, simple operations of the lanes, special
+    functions, and bytes between cache and SMs."""
+
+    clock: float
+    lanes: float
+    special: float
+    cache: float
+
+    @classmethod
+    def at(cls, clock: float, number: Mapping[str, float], c: Constants) -> _Rates:
+        """The rates of a device at a clock [Hz].
+
+        number : its settings.
+        """
+        processors = number["sms"] * clock
+        lanes = 0.5 * number["fp32_rate"] * clock / number["boost_clock"]
+        special = min(number["special_per_cycle"] * processors, c.special_share * lanes)
+        cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * lanes)
+        return cls(clock, lanes, special, cache)
+
+
 class GpuUnits:
     """Host, tensor cores, CUDA cores, second-level cache and main memory of one device."""
 
@@ -65,9 +89,12 @@ class GpuUnits:
         self.c, self.tensor = _constants(case)
         c = self.c
         power = case.activity.power
-        speed = None if power is None else power.speed
+        speed = np.ones(len(case.ops.rows))
+        if power is not None and power.speed is not None:
+            speed = power.speed[:, 0]
         full = self.number["clock"] or self.number["boost_clock"]
-        self.clock = full * (1.0 if speed is None else float(speed[0]))
+        each = {s: _Rates.at(full * s, self.number, c) for s in set(speed.tolist())}
+        self.rates = [each[s] for s in speed.tolist()]
         self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
         workload = case.ops.workload
@@ -85,12 +112,9 @@ class GpuUnits:
         self.whole = case.ops.whole_sides()
         self.width = products.width
         boost, sms = self.number["boost_clock"], self.number["sms"]
-        processors = sms * self.clock
-        self.lanes = 0.5 * self.number["fp32_rate"] * self.clock / boost
-        functions = self.number["special_per_cycle"] * processors
-        self.special = min(functions, c.special_share * self.lanes)
-        self.cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * self.lanes)
+        # Of tensor cores and of lanes, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
+        self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
 
     def turns(self, row: int) -> bool:
         """Main memory and the processors work side by side."""
@@ -122,20 +146,20 @@ class GpuUnits:
     def _seconds(self, r: int) -> tuple[str, float]:
         """What computes one run of a row, and its seconds."""
         ops, i = self.case.ops, self.i
-        row = ops.rows[r]
+        row, at = ops.rows[r], self.rates[r]
         unit = "tensor cores" if self.tensor else "CUDA cores"
         if row.matmul and row.in_attention and row.phase == "decode":
             streaming = self._streamed(r)
             moving = self._passed(r, 1.0)
             return ("L2", moving) if moving > streaming else (unit, streaming)
         if in_flash(row) and ops.workload.attention == "flash":
-            return unit, self._blocks(r) / self.clock
+            return unit, self._blocks(r) / at.clock
         if row.matmul:
-            return unit, self._cycles(r) / self.clock + self._quantising(r)
+            return unit, self._cycles(r) / at.clock + self._quantising(r)
         elements, inside = float(ops.m[r, i]), not self.passes[r]
         share = 1.0 if inside else self.c.vector_share
-        computing = elements * row.simple / (self.lanes * share)
-        functions = elements * row.special / self.special
+        computing = elements * row.simple / (at.lanes * share)
+        functions = elements * row.special / at.special
         computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
 
@@ -143,14 +167,16 @@ class GpuUnits:
         """Seconds in which activations are brought into the product's format before it."""
         held = float(self.case.ops.a_bytes[r, self.i])
         bytes_ = held * self.quantise[r] / self.case.ops.format.activations.width
-        rate = self.bandwidth if held > self.number["l2"] else max(self.cache, self.bandwidth)
+        rate = (
+            self.bandwidth if held > self.number["l2"] else max(self.rates[r].cache, self.bandwidth)
+        )
         return float(bytes_ / rate)
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
         ops, i = self.case.ops, self.i
         touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i]) * passes
-        return touched / max(self.cache, self.bandwidth)
+        return touched / max(self.rates[r].cache, self.bandwidth)
 
     def _streamed(self, r: int) -> float:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
@@ -161,7 +187,7 @@ class GpuUnits:
         pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
         starts = max(batch / self.number["sms"], 1.0) * constants().tile_cycles
         cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
-        return float(cycles / self.clock)
+        return float(cycles / self.rates[r].clock)
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
@@ -187,7 +213,7 @@ class GpuUnits:
 
     def _inside(self, r: int, share: float = 1.0) -> float:
         """Multiply-accumulates a cycle inside a tile; share : what tensor cores keep of theirs."""
-        c, plain = self.c, self.lanes / (self.number["sms"] * self.clock)
+        c, plain = self.c, self.plain
         cores = self.rate * c.tensor_share * share
         rate = max(cores, plain * c.plain_share) if self.tensor else self.rate * c.plain_share
         gradient = self.case.ops.rows[r].phase == "backward"
@@ -195,15 +221,15 @@ class GpuUnits:
 
     def _cycles(self, r: int) -> float:
         """Cycles of a product with the tiles and splits that suit it best."""
-        ops, i, c, row = self.case.ops, self.i, self.c, self.case.ops.rows[r]
+        ops, i, at, row = self.case.ops, self.i, self.rates[r], self.case.ops.rows[r]
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
         step = float(elements_of_vector(np.asarray(self.width)))
         along, across = m if transposed(row) else self.whole[0][r, i], self.whole[1][r, i]
         best = self._fastest(m, k, n, batch, self._inside(r))
         if self.tensor and (along % step or across % step):
-            slow = self._fastest(m, k, n, batch, self._inside(r, c.misaligned))
-            copied = 2.0 * self.width * batch * k * (m + n) / self.cache
-            best = min(slow, best + copied * self.clock)
+            slow = self._fastest(m, k, n, batch, self._inside(r, self.c.misaligned))
+            copied = 2.0 * self.width * batch * k * (m + n) / at.cache
+            best = min(slow, best + copied * at.clock)
         return best
 
     def _fastest(self, m: float, k: float, n: float, batch: float, rate: float) -> float:
