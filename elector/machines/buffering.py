@@ -1,8 +1,9 @@
 """Loads and computing of an operation: side by side, or in turn.
 
 Where a memory is double buffered, one half of it holds the tile that is worked on and the other
-receives the next: an operation then takes max(compute, load). Where it is not, a tile may take
-all of it, and the operation takes compute + load. Double buffering is a permission: where half
+receives the next: an operation then takes max(compute, load), and waits for its first tile, or
+at the end for the last to be computed. Where it is not, a tile may take all of it, and the
+operation takes compute + load. Double buffering is a permission: where half
 the tile costs more traffic than the overlap saves, an operation takes turns all the same.
 """
 
@@ -73,7 +74,7 @@ class Loads:
         compute : (R, D) seconds.
         """
         at = self.sooner
-        pays = compute[at] + self.whole[at] < self.half[at]
+        pays = compute[at] + self.whole[at] < _beside(compute[at], self.half[at], self.fill[at])
         return at[0][pays], at[1][pays]
 
     def memory(self, turns: Array) -> Array:
@@ -121,16 +122,34 @@ class LoadsOf:
             return table[places]
         return table.take(places, mode="clip")
 
-    def pays(self, compute: Array) -> Array:
-        """(N,) designs in which a row is sooner done in turn, as often as there are such rows."""
+    def pays(self, compute: Array, n: Array | None) -> Array:
+        """(N,) designs in which a row is sooner done in turn, as often as there are such rows.
+
+        compute : (R, D) seconds of one of n (D,) streams; None: of all in one.
+        """
         rows = np.arange(self.loads.half.shape[0]) if self.rows is None else self.rows
         row, design, places = self.loads.sooner_in(rows)
         if self.designs is not None:
             here, design = _every(self.designs, design, self.loads.double.size)
             row, places = row[here], places[here]
-        half, whole = (x.take(places, mode="clip") for x in (self.loads.half, self.loads.whole))
+        loads = self.loads
+        half, whole, weights, fill = (
+            x.take(places, mode="clip")
+            for x in (loads.half, loads.whole, loads.weights, loads.fill)
+        )
+        if n is not None:
+            half, whole = ((x - weights) / n[design] + weights for x in (half, whole))
         own = compute.take(row * compute.shape[1] + design, mode="clip")
-        return np.asarray(design[own + whole < half])
+        return np.asarray(design[own + whole < _beside(own, half, fill)])
+
+
+def _beside(compute: Array, loads: Array, fill: Array) -> Array:
+    """Seconds with loads and computing side by side: computing waits for the first tile, for which
+    memory takes `fill`, and where loads take longer the last tile is computed when all are there.
+
+    Never more than loads and computing in turn, of which the first tile is a part.
+    """
+    return np.asarray(np.maximum(compute, loads) + np.minimum(fill, compute))
 
 
 def _places(some: Array | None, places: Array, size: int) -> Array:
@@ -169,9 +188,7 @@ def stream(
     else:
         rest = rest / n
         first = rest + of.taken(loads.weights, places)
-    alone, ahead = np.maximum(compute, first), np.maximum(compute, rest)
-    alone += fill
-    ahead += fill
+    alone, ahead = _beside(compute, first, fill), _beside(compute, rest, fill)
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
     if turned is not None and late.size:
         own = turned.seconds[:, np.searchsorted(turned.designs, late)]
@@ -186,7 +203,7 @@ def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
     same seconds differs in the last bit.
     """
     gains = ~of.double
-    gains[of.pays(compute)] = True
+    gains[of.pays(compute, n)] = True
     designs = np.flatnonzero(gains)
     if not designs.size:
         return None

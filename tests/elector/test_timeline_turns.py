@@ -99,3 +99,27 @@ def test_an_account_adds_up_to_its_stages(batch: int) -> None:
     for stage, account in listed.items():
         assert account.seconds == pytest.approx(float(inspected.timing.stages[stage][0]), rel=1e-9)
     assert listed["update"].decides.startswith("loads and computing in turn")
+
+
+def test_a_permission_costs_nothing_where_a_row_waits_for_its_only_tile() -> None:
+    """A first tile that memory takes longer for than the array computes is not waited for twice."""
+    start = "accelerator.units.array."
+    slow: dict[str, Any] = TRAINED | {
+        "model": "decoder",
+        "accelerator": "reram+systolic",
+        "workload.activations": "selective",
+        "workload.sequence_length": 16,
+        "model.layers": 1,
+        "model.hidden": 128,
+        "model.heads": 1,
+        "model.head_size": 32,
+        "model.feed_forward": 128,
+        "model.vocabulary": 1,
+        f"{start}bandwidth": 71e6,
+        f"{start}memory": "lpddr3",
+        f"{start}sram": 120e3,
+    }
+    del slow["accelerator.double_buffer"]
+    turns, beside = (closed(chunk(slow | {f"{start}double_buffer": x})) for x in ("false", "true"))
+    assert beside <= turns
+    assert beside == pytest.approx(turns, rel=0.01)
