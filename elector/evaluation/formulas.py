@@ -16,6 +16,7 @@ from elector.cost.programming import placed
 from elector.describe.workload import PROMPTS
 from elector.evaluation.chunk import Chunk
 from elector.evaluation.perplexity import increase
+from elector.machines.contract import Machine, Units
 
 Array = np.ndarray
 
@@ -87,9 +88,43 @@ GROUPS: dict[str, Callable[[Figures], dict[str, Array]]] = {
 }
 
 
+def memories(chunk: Chunk) -> dict[str, tuple[Array, Array]]:
+    """Start of a unit's names -> bytes (D,) between its main memory and the chip, and its bandwidth
+    [byte/s], NaN where a convention counts without it; of the units that say what they move."""
+    known: dict[str, tuple[Array, Array]] = {}
+    for start, machine, units in _units(chunk):
+        if not machine.traffic:
+            continue
+        moved, rate = np.zeros(units.size), units.number("bandwidth")
+        for action, size in machine.traffic.items():
+            moved = moved + size * chunk.activity.counts[f"{start}{action}"].total()
+        if machine.paced is not None:
+            rate = np.where(machine.paced(units), rate, np.nan)
+        known[start] = moved, rate
+    return known
+
+
+def _units(chunk: Chunk) -> list[tuple[str, Machine, Units]]:
+    """What the names of a unit begin with, its machine and its settings."""
+    hybrid = chunk.machine.hybrid
+    if hybrid is None:
+        return [("", chunk.machine, chunk.units)]
+    return [(f"{m.name}.", m.machine, m.units(chunk.units)) for m in hybrid.members]
+
+
+def _of_memories(chunk: Chunk) -> dict[str, Array]:
+    """The share of the bandwidth that the busiest main memory uses."""
+    most = None
+    for moved, rate in memories(chunk).values():
+        used = moved / (rate * chunk.timing.seconds)
+        most = used if most is None else np.fmax(most, used)
+    return {} if most is None else {"bandwidth_utilization": most}
+
+
 def scalars(figures: Figures) -> dict[str, Array]:
     """Name -> (D,) of every scalar these designs have."""
     values = {name: formula(figures) for name, formula in SCALARS.items()}
+    values |= _of_memories(figures.chunk)
     values |= _of_cells(figures.chunk)
     if figures.chunk.workload.generates:
         values |= _generation(figures.chunk, figures.energy)

@@ -190,6 +190,9 @@ class Machine:
     clock : setting that is the clock of its logic (elector.cost.supply); "": it has its own law.
     spares_zeros : a product with zeros takes it less time or energy.
     compresses : tensors with zeros are stored compressed, in its buffers and in main memory.
+    traffic : action -> bytes that one of it moves between main memory and chip.
+    paced : (units) -> (D,) bool, designs whose main memory moves no more than its bandwidth; None:
+        all of them.
     own_idle : its parts hold all of its idle power, so the rule shared by all chips is left out.
     hybrid : the units, links and rules of a machine that is made of others.
     """
@@ -213,6 +216,8 @@ class Machine:
     clock: str = ""
     spares_zeros: bool = False
     compresses: bool = False
+    traffic: Mapping[str, float] = field(default_factory=dict)
+    paced: Callable[[Units], Array] | None = None
     own_idle: bool = False
     layerwise: bool = False
     hybrid: Hybrid | None = None

@@ -18,7 +18,7 @@ from elector.cost.results import registry
 from elector.describe.workload import PROMPTS
 from elector.evaluation import perplexity
 from elector.evaluation.chunk import Chunk
-from elector.evaluation.formulas import Figures
+from elector.evaluation.formulas import Figures, memories
 from elector.evaluation.path import members
 from elector.studies import priced, seconds
 from elector.technology import Technology
@@ -205,6 +205,21 @@ def _host_bound(chunk: Chunk, technology: Technology) -> Derivation:
     return {**shown, "value": float(chunk.activity.told.extra["host_bound"][0])}
 
 
+def _bandwidth(chunk: Chunk, _: Technology) -> Derivation:
+    """Bytes of the unit whose main memory is busiest, over what its bandwidth moves meanwhile."""
+    took = float(chunk.timing.seconds[0])
+    known = {start: (float(b[0]), float(rate[0])) for start, (b, rate) in memories(chunk).items()}
+    paced = {start: one for start, one in known.items() if one[1] > 0} or known
+    start = max(paced, key=lambda name: paced[name][0] / paced[name][1])
+    moved, rate = paced[start]
+    factors = [
+        factor(f"bytes that {start}main memory moves", moved, "byte"),
+        factor(f"{start}bandwidth", rate, "byte/s", over=True),
+        factor("latency_s", took, "s", over=True),
+    ]
+    return _of("bandwidth_utilization", _BARE, [{"factors": factors}])
+
+
 def _peak(chunk: Chunk, _: Technology) -> Derivation:
     """Twice the multiply-accumulates of every unit in a second."""
     parts: list[Part] = []
@@ -246,6 +261,7 @@ COMPOSED: dict[str, Callable[[Chunk, Technology], Derivation]] = {
     "lifetime_years": _lifetime,
     "host_bound": _host_bound,
     "peak_ops_per_s": _peak,
+    "bandwidth_utilization": _bandwidth,
     "perplexity_increase": _perplexity,
     "placing_s": _placing_time,
     "placing_j": _placing_energy,

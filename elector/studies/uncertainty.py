@@ -10,7 +10,8 @@ Two sources, drawn together:
 A sample has energy = (actions under its constants + leakage x its time) x its power error. The
 interval runs from the 5th to the 95th percentile of the samples.
 
-Errors stop at what cannot be: nothing takes less time than its peak allows (a utilization of 1),
+Errors stop at what cannot be: nothing takes less time than its peak or its main memory allows (a
+utilization of 1),
 and no board draws more than its power limit. Where time and energy together ask for more, energy
 gives way: it is at most limit x time. Published times of boards at their limit are among those
 that widths come from, so the error of such a time is known as it is (7 % on some stacks), while
@@ -70,10 +71,13 @@ _TIMES = {
     "throughput_sequences_per_s": -1,
     "tokens_per_s": -1,
     "utilization": -1,
+    "bandwidth_utilization": -1,
     "lifetime_years": 1,
 }
 _JOULES = ("energy_j", "energy_per_sequence_j", "energy_per_token_j", "energy_by_phase_j")
 _PART, _POWER, _PLACING = "energy_by_part_j", "power_w", "placing_j"
+#: Shares of what a machine can do at most.
+_SHARES = ("utilization", "bandwidth_utilization")
 #: Results that have an interval. What is named nowhere is exact, such as a count.
 _TOUCHED = (*_TIMES, *_JOULES, _POWER, _PLACING, "area_mm2")
 
@@ -278,12 +282,15 @@ def _possible(
 ) -> tuple[Array, Array]:
     """The errors of time and power, (S, D) factors each, as far as they can be.
 
-    cost : of the S x D designs under the constants. Nothing does more than its peak, so a time
-    shrinks to its utilization at most; and no board draws more than its limit, so power gives way.
+    cost : of the S x D designs under the constants. Nothing does more than its peak, nor moves more
+    than its main memory does, so a time shrinks to its utilization at most; and no board draws more
+    than its limit, so power gives way.
     """
     late, more = errors
-    busy = cost.scalars["utilization"].reshape(late.shape)
-    late = np.fmax(late, np.minimum(busy, 1.0))
+    for name in _SHARES:
+        if name in cost.scalars:
+            busy = cost.scalars[name].reshape(late.shape)
+            late = np.fmax(late, np.minimum(busy, 1.0))
     limits = watt_limits(columns, size)
     parts = {
         part: joules.reshape(late.shape)
@@ -317,7 +324,7 @@ def _priced(cost: Cost, errors: tuple[Array, Array]) -> dict[str, Array]:
             values = values * (late if name == f"{_PART}.{LEAKAGE}" else 1.0) * more
         elif metric == _PLACING:
             values = values * more
-        if metric == "utilization":  # nothing does more than its peak, not by a last digit either
+        if metric in _SHARES:  # nothing does more than its peak, not by a last digit either
             values = np.minimum(values, np.maximum(cost.scalar(name).reshape(shape), 1.0))
         samples[name] = values
     return samples

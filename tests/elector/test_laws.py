@@ -106,7 +106,14 @@ FILLED_ONCE = {"reram+systolic": 0.01, "gpu": 1e-7}
 
 pytestmark = pytest.mark.parametrize("machine", (*MACHINES, "reram+systolic"))
 #: Scalars that have no value for some designs: nothing generated, nothing that wears.
-OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
+OPTIONAL = (
+    "bandwidth_utilization",
+    "time_",
+    "tokens_",
+    "lifetime_",
+    "energy_per_token",
+    "perplexity",
+)
 KEPT = ("macs", "parameters", "active_parameters", "area_mm2", "peak_ops_per_s")
 
 
@@ -265,6 +272,8 @@ def test_time_is_never_below_the_peak(machine: str) -> None:
     executed = cost.scalar("ops_executed")[ok] * (1 - 1e-12)
     assert (cost.latency_s[ok] * cost.peak_ops_per_s[ok] >= executed).all()
     assert (cost.utilization[ok] <= 1 + 1e-12).all() and (cost.utilization[ok] > 0).all()
+    moved = cost.bandwidth_utilization[ok]  # none where the peer counts without main memory
+    assert (moved[~np.isnan(moved)] <= 1 + 1e-12).all() and (moved >= 0).any()
 
 
 def test_time_is_never_below_the_parameters_that_must_come(machine: str) -> None:

@@ -109,3 +109,31 @@ def test_the_table_shows_every_scalar_and_group() -> None:
             assert f"  {metric.label} " in text and metric.show(value) in text
         elif isinstance(value, dict):
             assert f"\n{metric.label}\n" in text
+
+
+TRAINING = {"workload.mode": "training"}
+
+
+def test_the_bandwidth_used_is_that_of_the_weights_where_nothing_else_moves() -> None:
+    """By hand: a token of batch 1 reads every weight once, and a short cache."""
+    ask = {"workload.sequence_length": 1, "workload.generate": 65, "workload.precision": "bf16"}
+    for accelerator, bandwidth in (("a100-sxm-80gb", 2039e9), ("h100-sxm-80gb", 3352e9)):
+        result = elector.simulate("llama-2-7b", accelerator, settings=ask)
+        moved = 65 * 2 * (float(result["parameters"]) - 32000 * 4096)  # one row of the embedding
+        used = moved / (bandwidth * float(result["latency_s"]))
+        assert result["bandwidth_utilization"] == pytest.approx(used, rel=0.02)
+
+
+def test_a_convention_without_main_memory_uses_none_of_it() -> None:
+    for convention, there in (("physical", True), ("scalesim", False)):
+        settings = {"accelerator.convention": convention}
+        result = elector.simulate("bert-tiny", "systolic", settings=settings)
+        assert (result["bandwidth_utilization"] is not None) == there
+
+
+def test_a_hybrid_has_the_share_of_its_busiest_memory() -> None:
+    result = elector.simulate("bert-base", "hpt", settings=TRAINING)
+    told = elector.explain("bert-base", "hpt", "bandwidth_utilization", settings=TRAINING)
+    assert told["value"] == pytest.approx(result["bandwidth_utilization"], rel=1e-12)
+    (part,) = told["parts"]
+    assert any("main memory moves" in factor["name"] for factor in part["factors"])

@@ -372,14 +372,14 @@ def test_no_draw_breaks_what_is_possible(
     energy, latency, power = (values[name] for name in ("energy_j", "latency_s", "power_w"))
     assert (power <= limit).all() and (energy <= limit * latency * (1 + 1e-12)).all()
     assert power == pytest.approx(energy / latency)
-    utilization = values["utilization"]
-    assert utilization.max() <= 1
+    assert values["utilization"].max() <= 1 and values["bandwidth_utilization"].max() <= 1
     parts = [values[name] for name in values if name.startswith("energy_by_part_j.")]
     assert sum(parts) == pytest.approx(energy)
     said = elector.simulate(
         model, accelerator, settings=settings, uncertainty=True, samples=200, seed=seed
     )
-    least = float(said["latency_s"]) * float(said["utilization"])  # type: ignore[arg-type]
+    busy = max(float(said[f"{name}utilization"]) for name in ("", "bandwidth_"))  # type: ignore[arg-type]
+    least = float(said["latency_s"]) * busy  # type: ignore[arg-type]
     assert float(said["latency_s_low"]) >= least * (1 - 1e-9)  # type: ignore[arg-type]
     assert float(said["power_w_high"]) <= limit[0]  # type: ignore[arg-type]
     for name in RESULTS[:3]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from elector.machines.acceltran.tables import BLOCK
 from elector.machines.acceltran.work import prepare
 from elector.machines.contract import (
     Action,
@@ -124,6 +125,7 @@ ACCELTRAN = Machine(
     complete=complete,
     native="datapath",
     clock="clock",
+    traffic={"dma": BLOCK},
     events=events,
     spares_zeros=True,
     compresses=True,

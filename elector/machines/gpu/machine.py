@@ -506,5 +506,6 @@ GPU = Machine(
     chunks=CHUNKS,
     automatic=automatic,
     deciding={"architecture": alike},
+    traffic={"main memory": 1.0},
     own_idle=True,
 )

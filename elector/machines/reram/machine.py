@@ -343,5 +343,6 @@ RERAM = Machine(
     complete=complete,
     native="datapath",
     clock="clock",
+    traffic={"main memory": 1.0},
     events=events,
 )

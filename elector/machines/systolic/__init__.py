@@ -67,6 +67,11 @@ def parts(units: Units) -> dict[str, Part]:
     }
 
 
+def paced(units: Units) -> Array:
+    """(D,) bool, designs whose main memory keeps to its bandwidth: the peer's does not."""
+    return ~units.equals("convention", "scalesim")
+
+
 def events(case: Case) -> EventModel:
     """The event model, which is imported when a timeline is asked for."""
     from elector.machines.systolic.events import SystolicUnits
@@ -85,5 +90,7 @@ SYSTOLIC = Machine(
     complete=complete,
     native="datapath",
     clock="clock",
+    traffic={"main memory": 1.0},
+    paced=paced,
     events=events,
 )

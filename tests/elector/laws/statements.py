@@ -21,7 +21,14 @@ Array = np.ndarray
 #: A violation that no tolerance covers.
 BROKEN = 1e9
 #: Results that may have no value.
-OPTIONAL = ("time_", "tokens_", "lifetime_", "energy_per_token", "perplexity")
+OPTIONAL = (
+    "bandwidth_utilization",
+    "time_",
+    "tokens_",
+    "lifetime_",
+    "energy_per_token",
+    "perplexity",
+)
 #: Results that an infeasible design keeps.
 KEPT = tuple(m.name for m in registry().scalars if m.exists == "always")
 
@@ -98,8 +105,9 @@ def sound(designs: Evaluated, _: Evaluated) -> Array:
 
 
 def below_peak(designs: Evaluated, _: Evaluated) -> Array:
-    """Utilization is at most 1."""
-    return np.where(designs.feasible, designs.value("utilization") - 1.0, -np.inf)
+    """Of the peak, and of the bandwidth of main memory, at most all is used."""
+    shares = (designs.value(name) for name in ("utilization", "bandwidth_utilization"))
+    return np.where(designs.feasible, np.fmax(*shares) - 1.0, -np.inf)
 
 
 PARTS = (
