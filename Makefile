@@ -99,10 +99,10 @@ lint: $(VENV)/.dev
 	@$(BIN)/mypy
 
 test: lint
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.all $(PEER)/.installed postgres chromium lint
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.base $(PEER)/.installed
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
