@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import elector
 from elector.base.table import Column
 from elector.cost.power import voltage
+from elector.cost.schedule import rows_by_stage
 from elector.evaluation.path import evaluate, inspect
 from elector.events.timeline import timeline
 from elector.machines.contract import Clocked
@@ -180,3 +181,40 @@ def test_a_batch_under_limits_equals_each_alone() -> None:
         one = curve([watts])
         assert one.scalars["latency_s"][0] == whole.scalars["latency_s"][i]
         assert one.scalars["energy_j"][0] == whole.scalars["energy_j"][i]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "watts", "other"),
+    [
+        # Bandwidth as wide as the cache at .8 of the clock: what passes grows no further.
+        ("b200-sxm-192gb", 500, {"workload.generate": 32}),
+        ("b200-sxm-192gb", 400, {"workload.generate": 32, "workload.precision": "fp8"}),
+        ("a100-sxm-80gb", 150, {"workload.generate": 32, "workload.weights": "int4"}),
+        ("h200-sxm-141gb", 300, {"workload.mode": "training", "workload.trainable": "lora:8"}),
+    ],
+)
+def test_a_clock_that_a_limit_sets_is_that_clock(
+    accelerator: str, watts: float, other: dict[str, object]
+) -> None:
+    """However it came to it, a device at one clock takes one time: of each stage."""
+    ask = {
+        "model": "llama-3.1-8b",
+        "accelerator": accelerator,
+        "workload.batch": 8,
+        "workload.sequence_length": 512,
+        **other,
+    }
+    constants = Technology.load()
+    limited = inspect(columns_of({**ask, "accelerator.power_limit": watts}, 1), constants)
+    power, units = limited.activity.power, limited.units
+    assert power is not None and power.speed is not None
+    by_stage = {
+        stage: float(power.speed[rows[0], 0]) for stage, rows in rows_by_stage(limited.ops).items()
+    }
+    assert min(by_stage.values()) < 0.6
+    for stage, speed in by_stage.items():
+        clock = speed * float(units.number("boost_clock")[0])
+        own = {**ask, **LIMITLESS, "accelerator.clock": clock}
+        given = inspect(columns_of(own, 1), constants)
+        seconds = float(given.timing.stages[stage][0])
+        assert float(limited.timing.stages[stage][0]) == pytest.approx(seconds, rel=1e-9)
