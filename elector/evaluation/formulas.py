@@ -162,10 +162,9 @@ def _prompts(chunk: Chunk) -> tuple[Array, Array]:
     if PROMPTS[1] not in stages:
         return own, first
     more = workload.passes(PROMPTS[1])[index]
-    start = chunk.activity.start
-    parts = zip(PROMPTS, (first - start, stages[PROMPTS[1]]), strict=True)
+    parts = zip(PROMPTS, (first, stages[PROMPTS[1]]), strict=True)
     waited = sum(workload.prompts(phase)[index] * seconds for phase, seconds in parts)
-    mean = waited / workload.batch[index] + start / workload.prompt_passes[index]
+    mean = waited / workload.batch[index]
     return np.where(more > 0, mean, own), first + stages[PROMPTS[1]]
 
 

@@ -11,6 +11,7 @@ import elector
 from elector.base.table import Column
 from elector.cost.power import voltage
 from elector.cost.schedule import rows_by_stage
+from elector.describe.workload import PROMPTS
 from elector.evaluation.path import evaluate, inspect
 from elector.events.timeline import timeline
 from elector.machines.contract import Clocked
@@ -218,3 +219,65 @@ def test_a_clock_that_a_limit_sets_is_that_clock(
         given = inspect(columns_of(own, 1), constants)
         seconds = float(given.timing.stages[stage][0])
         assert float(limited.timing.stages[stage][0]) == pytest.approx(seconds, rel=1e-9)
+
+
+#: A server under its power limit: passes of one prompt and of two, each with a start by the host.
+SERVED = {
+    "model": "llama-3.1-8b",
+    "accelerator": "h100-sxm-80gb",
+    "workload.generate": 16,
+    "workload.prefill_chunk": 256,
+    "workload.serving": "continuous",
+    "workload.sequence_length": 1000,
+}
+
+
+def test_passes_of_one_size_have_one_clock_whatever_others_there_are() -> None:
+    """What the host takes around a pass stands in the stage of that pass."""
+    constants = Technology.load()
+    speeds, seconds = {}, {}
+    for batch in (15, 16, 29, 30):
+        chunk = inspect(columns_of({**SERVED, "workload.batch": batch}, 1), constants)
+        power, workload = chunk.activity.power, chunk.workload
+        assert power is not None and power.speed is not None
+        for r, row in enumerate(chunk.ops.rows):
+            passes = float(workload.passes(row.phase)[0]) if row.phase in PROMPTS else 0.0
+            if passes:
+                stage = "step" if row.phase == PROMPTS[0] else "prefill_more"
+                prompts = float(workload.prompts(row.phase)[0])
+                each = float(chunk.timing.stages[stage][0]) / passes
+                assert seconds.setdefault(prompts, each) == pytest.approx(each, rel=1e-6)
+                speed = float(power.speed[r, 0])
+                assert speeds.setdefault(prompts, speed) == pytest.approx(speed, rel=1e-6)
+        assert sum(float(s[0]) for s in chunk.timing.stages.values()) == pytest.approx(
+            float(chunk.timing.seconds[0]), rel=1e-12
+        )
+    assert sorted(speeds) == [1.0, 2.0] and speeds[2.0] < 0.97 < speeds[1.0]
+
+
+def test_the_event_model_has_the_starts_of_passes_where_these_are() -> None:
+    few = {"workload.generate": 3, "workload.batch": 3, "model.layers": 2}
+    chunk = inspect(columns_of({**SERVED, **few}, 1), Technology.load())
+    line = timeline(chunk)
+    assert set(line.stages) == {"step", "prefill_more", "decode"}
+    for stage, took in chunk.timing.stages.items():
+        assert line.stages[stage] == pytest.approx(float(took[0]), rel=0.1)
+
+
+def test_one_request_more_is_never_faster_under_a_limit() -> None:
+    batches = list(range(1, 64))
+    columns = columns_of(dict(SERVED), len(batches))
+    columns["workload.batch"] = Column.of(batches)
+    cost = evaluate(columns, len(batches))
+    for name in ("latency_s", "energy_j"):
+        assert (np.diff(cost.scalars[name]) > 0).all()
+    for batch in (29, 30):
+        own = {k: v for k, v in SERVED.items() if k.startswith("workload")}
+        told = elector.explain(
+            "llama-3.1-8b",
+            "h100-sxm-80gb",
+            "latency_s",
+            settings={**own, "workload.batch": batch},
+        )
+        took = {stage: account["seconds"] for stage, account in told["accounts"].items()}
+        assert took == pytest.approx(told["stages_s"], rel=1e-12)
