@@ -29,6 +29,7 @@ from elector.describe.workload import Workload
 from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
+from elector.evaluation.idle import of_units
 from elector.evaluation.resolve import StructureGroup, resolve
 from elector.hybrid.combine import BlockDesigns, compute_in, work
 from elector.machines.contract import Count, Machine, Note
@@ -190,6 +191,9 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         activity, priced = solved.at(part)
         places = index[part if fold is None else fold.part(part)[0]]
         timing = schedule(solved.ops, places, activity)
+        said_of = _notes_at(block.notes, block.rows[part])
+        if block.level != "scalars":
+            said_of |= of_units(block.group, block.rows[part], activity)
         pair = places if activity.fold is None else activity.fold.first(places)
         yield (
             part,
@@ -203,7 +207,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
                 timing,
                 units.take(part),
                 solved.owner,
-                _notes_at(block.notes, block.rows[part]),
+                said_of,
             ),
         )
 
