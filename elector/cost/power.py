@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.cost.pricing import Prices, Rate, standing
-from elector.cost.schedule import rows_by_stage, schedule
+from elector.cost.schedule import Timing, rows_by_stage, schedule
 from elector.machines.activity import POWER
 from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
 from elector.operations.rows import Operations
@@ -32,6 +32,8 @@ Array = np.ndarray
 
 #: Below the lowest clock a board leaves out pulses; a tenth of them stays in each step.
 SKIPPED = 12
+#: Stage -> another whose clock it has: passes that read prompts have one, however many they are.
+CLOCK_OF = {"prefill_more": "step"}
 #: Share of the standing watts that has to be left for work: less is rounding, and would take ages.
 ROUNDING = 1e-9
 
@@ -57,8 +59,7 @@ def limit(
         """(S, D) joules that flow whatever is done, seconds, and joules of what is done."""
         slower = at_speed(activity, speed[stages.of_row])
         # A unit that is given nothing to do takes what it takes when it idles.
-        by_stage = schedule(ops, index, slower).stages
-        seconds = np.maximum(np.stack([by_stage[stage] for stage in stages.rows]), 1e-300)
+        seconds = np.maximum(stages.seconds(schedule(ops, index, slower)), 1e-300)
         flowing = stages.each(lambda i, rows: standing(slower, prices, seconds[i], rows))
         running = stages.each(lambda i, rows: _running(slower, prices, clocked.running, rows))
         return flowing, seconds, (core + running) * voltage(clocked, speed) ** 2 + other
@@ -91,7 +92,7 @@ def limit(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Stages:
-    """The S stages that some operations have.
+    """The S stages of a clock that some operations have.
 
     rows : stage -> (N,) places of its rows. of_row : (R,) the place of a row's stage.
     size : designs.
@@ -104,11 +105,22 @@ class _Stages:
     @classmethod
     def of(cls, ops: Operations, size: int) -> _Stages:
         """Those of D designs."""
-        rows = ops.once(("stages",), functools.partial(rows_by_stage, ops))
+        rows: dict[str, Array] = {}
+        for stage, places in ops.once(("stages",), functools.partial(rows_by_stage, ops)).items():
+            clock = CLOCK_OF.get(stage, stage)
+            rows[clock] = np.concatenate((rows[clock], places)) if clock in rows else places
         of_row = np.zeros(len(ops.rows), dtype=np.intp)
         for i, places in enumerate(rows.values()):
             of_row[places] = i
         return cls(rows, of_row, size)
+
+    def seconds(self, timing: Timing) -> Array:
+        """(S, D) seconds of the stages."""
+        took = {clock: np.zeros(self.size) for clock in self.rows}
+        for stage, own in timing.stages.items():
+            clock = CLOCK_OF.get(stage, stage)
+            took[clock] = took[clock] + own
+        return np.stack(list(took.values()))
 
     def each(self, of: Callable[[int, Array], Array]) -> Array:
         """(S, D) of what a stage, by its place and rows, has (D,)."""

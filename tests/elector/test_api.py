@@ -24,6 +24,7 @@ SCALARS = [
     "power_w",
     "area_mm2",
     "utilization",
+    "bandwidth_utilization",
     "ops_executed",
     "macs",
     "parameters",

@@ -114,8 +114,9 @@ def entries(kind: str, family: str, mode: str) -> dict[str, tuple[str, list[Row]
 
 
 def _quick(kind: str, family: str) -> bool:
-    """Every machine with encoders and every family on one machine: fast enough for all runs."""
-    return (family == "encoder" and kind != "hybrid") or (kind == "gpu" and family != "vision")
+    """Every machine with encoders, and most families on one: fast enough for all runs."""
+    several = ("decoder", "encoder-decoder")
+    return (family == "encoder" and kind != "hybrid") or (kind == "gpu" and family in several)
 
 
 CASES = [

@@ -55,7 +55,7 @@ def draw(picture: Picture) -> Figure:
         _panel(ax, picture, *_pair(picture, row, column))
         _label(ax, *_pair(picture, row, column), left=column == 0, bottom=row == panels - 1)
     _beside(figure, picture, places, panels)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for (row, column), ax in drawn.items():
         _badges(ax, picture, *_pair(picture, row, column))
     return figure
