@@ -202,7 +202,10 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
     counts = {**activity.counts, **clocked.ran(seconds, speed)}
-    changed = replace(activity, busy=busy, counts=counts, alone=seconds)
+    told = activity.told
+    if clocked.follows is not None:
+        told = replace(told, extra=told.extra | clocked.follows(seconds))
+    changed = replace(activity, busy=busy, counts=counts, alone=seconds, told=told)
     return replace(changed, power=replace(power, speed=speed))
 
 

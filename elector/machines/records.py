@@ -44,6 +44,7 @@ class Clocked:
     passing, turning : (R, D) seconds at the full clock between cache and processors, beside compute
         and before it: they grow as well, at most `room` (D,) times, when the cache is as slow as
         main memory, whose bytes pass there, too; None: none.
+    follows : busy seconds (R, D) of the resource -> further scalars of the result, (D,) each.
     """
 
     resource: str
@@ -60,6 +61,7 @@ class Clocked:
     passing: Array | None = None
     turning: Array | None = None
     room: Array | None = None
+    follows: Callable[[Array], dict[str, Array]] | None = None
 
     def seconds(self, speed: Array) -> Array:
         """(R, D) busy seconds at `speed` (R, D) of the full clock, or (D,) for all rows."""

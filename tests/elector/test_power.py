@@ -276,3 +276,24 @@ def test_one_request_more_is_never_faster_under_a_limit() -> None:
         )
         took = {stage: account["seconds"] for stage, account in told["accounts"].items()}
         assert took == pytest.approx(told["stages_s"], rel=1e-12)
+
+
+@pytest.mark.parametrize("watts", [400, 120, 90, 75])
+@pytest.mark.parametrize("host", [0.5, 1.0, 8.0])
+def test_whether_the_host_decides_is_told_at_the_clock_that_is_held(
+    watts: float, host: float
+) -> None:
+    """A slower device waits for its host no longer; a faster host starts a step sooner, too."""
+    ask = {
+        "workload.batch": 8,
+        "workload.implementation": "eager",
+        "accelerator.power_limit": watts,
+        "accelerator.host_speed": host,
+    }
+    result = elector.simulate("bert-base", "a100-sxm-80gb", settings=ask)
+    told = elector.explain("bert-base", "a100-sxm-80gb", "host_bound", settings=ask)
+    started = sum(account["start_s"] for account in told["accounts"].values())
+    longer = told["loads_s"]["host"] + started > told["loads_s"]["device"]
+    assert result["host_bound"] == told["value"] == longer
+    if host == 1.0:
+        assert longer == (watts > 100)

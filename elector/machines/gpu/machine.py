@@ -203,8 +203,13 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         turning=turning if turning.any() else None,
     )
     busy = clocked.seconds(np.ones(index.size))
-    start = _start(p, index)
+    start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
+    launched = sum_rows(host) + start
+
+    def bound(device: Array) -> dict[str, Array]:
+        return {"host_bound": launched > sum_rows(device)}
+
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
@@ -215,11 +220,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         peak=_peak(d),
         limits=_limits(p, units, index),
         fuse=np.zeros(index.size, dtype=bool),
-        start=start / units.number("host_speed"),
+        start=start,
         overlap=Overlap(queued=True),
-        power=Power(clocked),
+        power=Power(replace(clocked, follows=bound)),
         told=Remarks(
-            extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
+            extra=bound(busy),
             notes=_notes(units, d) | _foreign(p, units),
             largest=_largest(p, units, index),
         ),
