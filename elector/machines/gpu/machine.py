@@ -12,6 +12,7 @@ What stays in the second-level cache between operations is not loaded again
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,19 +198,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     # What main memory has to deliver first waits for it at any clock.
     before = p.stack["kernel"] * times + memory_seconds(c, d, crossing) * count
     turning = cache_seconds(c, d, through - crossing) * count
-    clocked = replace(
-        _clocked(c, d, units, (compute, memory, before)),
-        passing=passing,
-        turning=turning if turning.any() else None,
-    )
+    clocked = _clocked(c, d, units, (compute, memory, before), (passing, turning))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
-    launched = sum_rows(host) + start
-
-    def bound(device: Array) -> dict[str, Array]:
-        return {"host_bound": launched > sum_rows(device)}
-
+    bound = functools.partial(_host_bound, sum_rows(host) + start)
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
@@ -232,9 +225,20 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     )
 
 
-def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+def _host_bound(launching: Array, device: Array) -> dict[str, Array]:
+    """Whether the host decides, which launches for (D,) seconds; device : (R, D) busy seconds."""
+    return {"host_bound": launching > sum_rows(device)}
+
+
+def _clocked(
+    c: Constants,
+    d: Device,
+    units: Units,
+    seconds: tuple[Array, Array, Array],
+    cache: tuple[Array, Array],
+) -> Clocked:
     """The device under its power limit; seconds : (R, D) of computing, of main memory and of
-    the kernels' starts, over all runs.
+    the kernels' starts, over all runs; cache : of those between cache and SMs, beside and before.
 
     Watts are all that the board is built for while kernels run, whatever they do, in proportion to
     the clock: clocks and schedulers take a share of them, which is the price of `running`.
@@ -249,6 +253,8 @@ def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array,
         d.clock / units.number("boost_clock"),
         running="running",
         watts=np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock"))),
+        passing=cache[0],
+        turning=cache[1] if cache[1].any() else None,
         room=cache_room(c, d),
     )
 
