@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.cost.schedule import Timing, rows_by_stage, stage_of
+from elector.cost.schedule import Timing, rows_by_stage, stage_of, started
 from elector.cost.stage import unchained
 from elector.machines.contract import Activity
 from elector.operations.rows import Operations
@@ -42,6 +42,7 @@ def accounts(
 ) -> dict[str, Account]:
     """Stage -> account of the first design."""
     by_stage: dict[str, Account] = {}
+    before = started(ops, index, activity)
     queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
     for name, rows in rows_by_stage(ops).items():
         streams = timing.streams[name]
@@ -53,7 +54,7 @@ def accounts(
             together = stage.together(np.array(activity.alone))
             apart = stage.passed(streams) if streams[0] > 1.0 else together
             bounds = stage.bounds(together, apart, streams)
-        start = 0.0 if by_stage else float(np.broadcast_to(activity.start, (1,))[0])
+        start = float(np.broadcast_to(before.get(name, 0.0), (1,))[0])
         each = {key: (float(a[0]), float(b[0])) for key, (a, b) in bounds.items()}
         by_stage[name] = Account(float(streams[0]), start, each)
     return by_stage

@@ -87,7 +87,18 @@ def limit(
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     speed = np.where(free, 1.0, low)[stages.of_row]
     prices = at_voltage(prices, machine, voltage(clocked, speed), len(stages.rows) > 1)
-    return at_speed(activity, speed), prices, speed
+    return _counted(activity, at_speed(activity, speed)), prices, speed
+
+
+def _counted(full: Activity, held: Activity) -> Activity:
+    """The activity with the cycles that rows take at the clock they hold.
+
+    full : the activity at the full clock. held : at the clock that is held.
+    """
+    assert held.power is not None and held.power.speed is not None
+    speed = held.power.speed
+    share = speed * held.alone / np.maximum(full.alone, 1e-300)
+    return replace(held, cycles=np.where(speed < 1.0, full.cycles * share, full.cycles))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,7 +213,10 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
     counts = {**activity.counts, **clocked.ran(seconds, speed)}
-    changed = replace(activity, busy=busy, counts=counts, alone=seconds)
+    told = activity.told
+    if clocked.follows is not None:
+        told = replace(told, extra=told.extra | clocked.follows(seconds))
+    changed = replace(activity, busy=busy, counts=counts, alone=seconds, told=told)
     return replace(changed, power=replace(power, speed=speed))
 
 

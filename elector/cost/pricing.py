@@ -275,6 +275,8 @@ class Cost:
     feasible : (D,) bool. reason_code : (D,) place in `reasons`, -1 where feasible. reason_needed,
     reason_available : (D,) what the sentence of the reason names, in SI. reason_largest : (D,)
     sequences of the largest batch that fits, 0 where none does, NaN where it is not known.
+    stages : stage -> (2, D) seconds, and the share of them that peak or main memory takes at least;
+    of several draws of the constants only.
     """
 
     size: int
@@ -289,6 +291,7 @@ class Cost:
     operations: list[dict[str, object]] | None = None
     said: list[Said] = field(default_factory=list)
     hints: dict[int, str] = field(default_factory=dict)
+    stages: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, size: int) -> Cost:

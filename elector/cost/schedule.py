@@ -23,6 +23,7 @@ from elector.base.segments import Fold
 from elector.base.table import distinct
 from elector.cost.chain import Scheduled
 from elector.cost.stage import Passed, Stage, most_of, unchained
+from elector.describe.workload import PROMPTS
 from elector.machines.contract import Activity, sum_rows
 from elector.operations.roles import RowPart
 from elector.operations.rows import Operations
@@ -92,11 +93,27 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     for stage, rows in ops.once(("stages",), functools.partial(rows_by_stage, ops)).items():
         stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
         total = total + stages[stage]
-    first = next(iter(stages))
-    stages[first] = stages[first] + activity.start
+    for stage, seconds in started(ops, index, activity).items():
+        stages[stage] = stages[stage] + seconds
     alone = np.maximum(activity.alone, 1e-300)
     aside = {kind: np.minimum(x / alone, 1.0) for kind, x in activity.told.aside.items()}
     return Timing(total, stages, streams, weight, activity.fold, aside)
+
+
+def started(ops: Operations, index: Array, activity: Activity) -> dict[str, Array]:
+    """Stage -> (D,) seconds before its operations: of the first, all that the step has.
+
+    Where prompts are read in passes of two sizes, each pass has as much of it.
+
+    index : (D,) pair of each design, or (P,) the column of each layer.
+    """
+    first = next(iter(ops.once(("stages",), functools.partial(rows_by_stage, ops))))
+    workload, more = ops.workload, PROMPTS[1]
+    if not any(row.phase == more for row in ops.rows):
+        return {first: activity.start}
+    pair = index if activity.fold is None else activity.fold.first(index)
+    share = (workload.passes(more) / workload.prompt_passes)[pair]
+    return {first: activity.start * (1.0 - share), more: activity.start * share}
 
 
 def rows_by_stage(ops: Operations) -> dict[str, Array]:

@@ -88,16 +88,19 @@ GROUPS: dict[str, Callable[[Figures], dict[str, Array]]] = {
 }
 
 
-def memories(chunk: Chunk) -> dict[str, tuple[Array, Array]]:
+def memories(chunk: Chunk, rows: Array | None = None) -> dict[str, tuple[Array, Array]]:
     """Start of a unit's names -> bytes (D,) between its main memory and the chip, and its bandwidth
-    [byte/s], NaN where a convention counts without it; of the units that say what they move."""
+    [byte/s], NaN where a convention counts without it; of the units that say what they move.
+
+    rows : (N,) places of the operations of a stage; None for all.
+    """
     known: dict[str, tuple[Array, Array]] = {}
     for start, machine, units in _units(chunk):
         if not machine.traffic:
             continue
         moved, rate = np.zeros(units.size), units.number("bandwidth")
         for action, size in machine.traffic.items():
-            moved = moved + size * chunk.activity.counts[f"{start}{action}"].total()
+            moved = moved + size * chunk.activity.counts[f"{start}{action}"].total(rows)
         if machine.paced is not None:
             rate = np.where(machine.paced(units), rate, np.nan)
         known[start] = moved, rate
@@ -159,10 +162,9 @@ def _prompts(chunk: Chunk) -> tuple[Array, Array]:
     if PROMPTS[1] not in stages:
         return own, first
     more = workload.passes(PROMPTS[1])[index]
-    start = chunk.activity.start
-    parts = zip(PROMPTS, (first - start, stages[PROMPTS[1]]), strict=True)
+    parts = zip(PROMPTS, (first, stages[PROMPTS[1]]), strict=True)
     waited = sum(workload.prompts(phase)[index] * seconds for phase, seconds in parts)
-    mean = waited / workload.batch[index] + start / workload.prompt_passes[index]
+    mean = waited / workload.batch[index]
     return np.where(more > 0, mean, own), first + stages[PROMPTS[1]]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from elector.describe.workload import Workload
 from elector.evaluation import formulas, hints, notes
 from elector.evaluation.chunk import Chunk as Chunk  # where others look for it
 from elector.evaluation.formulas import Figures
+from elector.evaluation.idle import of_units
 from elector.evaluation.resolve import StructureGroup, resolve
 from elector.hybrid.combine import BlockDesigns, compute_in, work
 from elector.machines.contract import Count, Machine, Note
@@ -128,6 +129,7 @@ class _Output:
     largest: Array | None
     operations: list[dict[str, object]] | None
     notes: list[Said]
+    stages: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 def _blocks(group: StructureGroup, threads: int) -> list[Array]:
@@ -156,6 +158,7 @@ def _run_block(block: _Block) -> list[_Output]:
     if not block.technology.draws:
         return [_output(chunk, rows[part], block.level) for part, chunk in _chunks(block)]
     from elector.evaluation import under_draws as drawn  # only intervals need it
+    from elector.evaluation.stages import stages_of
 
     outputs: list[_Output] = []
     for part, chunk in _chunks(block):
@@ -165,7 +168,10 @@ def _run_block(block: _Block) -> list[_Output]:
         else:
             group = drawn.repeated(block.group, block.rows[part], block.technology.draws)
             each = list(_chunks(replace(block, group=group, rows=group.rows)))
-        outputs += [_output(own, places[where], block.level) for where, own in each]
+        outputs += [
+            replace(_output(own, places[where], block.level), stages=stages_of(own))
+            for where, own in each
+        ]
     return outputs
 
 
@@ -185,6 +191,9 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
         activity, priced = solved.at(part)
         places = index[part if fold is None else fold.part(part)[0]]
         timing = schedule(solved.ops, places, activity)
+        said_of = _notes_at(block.notes, block.rows[part])
+        if block.level != "scalars":
+            said_of |= of_units(block.group, block.rows[part], activity)
         pair = places if activity.fold is None else activity.fold.first(places)
         yield (
             part,
@@ -198,7 +207,7 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
                 timing,
                 units.take(part),
                 solved.owner,
-                _notes_at(block.notes, block.rows[part]),
+                said_of,
             ),
         )
 
@@ -385,6 +394,8 @@ def _collect(result: Cost, outputs: list[_Output]) -> None:
         for group, parts in out.groups.items():
             for name, values in parts.items():
                 result.put(out.rows, name, values, group)
+        for stage, known in out.stages.items():
+            result.stages.setdefault(stage, np.zeros((2, result.size)))[:, out.rows] = known
         result.said += out.notes
         if out.operations is not None:
             result.operations = out.operations

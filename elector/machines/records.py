@@ -41,6 +41,10 @@ class Clocked:
     running : action whose count is the joules that the resource takes while it is busy, whatever
         it does, in proportion to the clock; "": none.
     watts : (D,) of it at the full clock.
+    passing, turning : (R, D) seconds at the full clock between cache and processors, beside compute
+        and before it: they grow as well, at most `room` (D,) times, when the cache is as slow as
+        main memory, whose bytes pass there, too; None: none.
+    follows : busy seconds (R, D) of the resource -> further scalars of the result, (D,) each.
     """
 
     resource: str
@@ -54,12 +58,22 @@ class Clocked:
     top: Array
     running: str = ""
     watts: Array | None = None
+    passing: Array | None = None
+    turning: Array | None = None
+    room: Array | None = None
+    follows: Callable[[Array], dict[str, Array]] | None = None
 
     def seconds(self, speed: Array) -> Array:
         """(R, D) busy seconds at `speed` (R, D) of the full clock, or (D,) for all rows."""
-        compute = self.compute / speed
+        compute, fixed = self.compute / speed, self.fixed
+        if self.room is not None:
+            slower = np.minimum(1.0 / speed, self.room)
+            if self.passing is not None:
+                compute = np.maximum(compute, self.passing * slower)
+            if self.turning is not None:
+                fixed = fixed + self.turning * slower
         hidden = np.minimum(compute, self.memory)
-        return self.fixed + np.maximum(compute, self.memory) + self.slack * hidden
+        return fixed + np.maximum(compute, self.memory) + self.slack * hidden
 
     def ran(self, seconds: Array, speed: Array) -> dict[str, Count]:
         """`running` and its joules, at `speed` of the full clock; {} where nothing runs so.

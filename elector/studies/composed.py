@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from elector.base.units import YEAR
 from elector.cost.programming import units_placed
 from elector.cost.results import registry
@@ -121,7 +119,7 @@ def _lifetime(chunk: Chunk, technology: Technology) -> Derivation:
 
 
 def _waits(chunk: Chunk) -> list[Part]:
-    """What the mean prompt waits for: the pass that reads it, and the start of the step.
+    """What the mean prompt waits for: the pass that reads it, with its start.
 
     The same sum as elector.evaluation.formulas makes of it.
     """
@@ -132,17 +130,12 @@ def _waits(chunk: Chunk) -> list[Part]:
     if not more:
         own = factor("stage step", stages["step"][0], "s")
         return [_over(own, "passes that read prompts", passes)]
-    start = float(np.broadcast_to(chunk.activity.start, index.shape)[0])
     parts: list[Part] = []
     for phase, stage in zip(PROMPTS, _READ, strict=True):
-        took = float(stages[stage][0]) - (start if stage == "step" else 0.0)
-        own = factor(
-            f"stage {stage}" + (", without its start" if stage == "step" else ""), took, "s"
-        )
+        own = factor(f"stage {stage}", stages[stage][0], "s")
         read = factor("prompts of one of its passes", workload.prompts(phase)[index][0])
         parts.append({"factors": [own, read, factor("prompts", batch, over=True)]})
-    begun = factor("start of the step", start, "s")
-    return [*parts, _over(begun, "passes that read prompts", passes)]
+    return parts
 
 
 def _over(own: Factor, name: str, count: float) -> Part:

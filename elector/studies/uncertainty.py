@@ -11,7 +11,7 @@ A sample has energy = (actions under its constants + leakage x its time) x its p
 interval runs from the 5th to the 95th percentile of the samples.
 
 Errors stop at what cannot be: nothing takes less time than its peak or its main memory allows (a
-utilization of 1),
+utilization of 1), neither a step nor a stage of it (a prompt, the tokens after it, an update),
 and no board draws more than its power limit. Where time and energy together ask for more, energy
 gives way: it is at most limit x time. Published times of boards at their limit are among those
 that widths come from, so the error of such a time is known as it is (7 % on some stacks), while
@@ -76,6 +76,10 @@ _TIMES = {
 }
 _JOULES = ("energy_j", "energy_per_sequence_j", "energy_per_token_j", "energy_by_phase_j")
 _PART, _POWER, _PLACING = "energy_by_part_j", "power_w", "placing_j"
+#: Results whose errors are told apart: the time of the step, and of its stages.
+_WHOLE, _FIRST, _LATER = "latency_s", "time_to_first_token_s", "time_per_output_token_s"
+#: Stages in which prompts are read, and in which tokens follow.
+_PROMPTS, _DECODE = ("step", "prefill_more"), "decode"
 #: Shares of what a machine can do at most.
 _SHARES = ("utilization", "bandwidth_utilization")
 #: Results that have an interval. What is named nowhere is exact, such as a count.
@@ -230,8 +234,9 @@ def sample(
         own = evaluate(columns, size, technology=sampling.technology)
     errors = _errors(sampling, wide, codes, own)
     cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
-    errors = _possible(cost, columns, size, errors)
-    values = _priced(cost, errors)
+    stages = _of_stages(cost, errors[0])
+    errors = _possible(cost, columns, size, (stages[_WHOLE], errors[1]))
+    values = _priced(cost, errors, stages)
     dies = stated_dies(columns, size, sampling.samples, sampling.stream)
     if dies.units:
         plain = evaluate(columns, size, technology=sampling.technology, level="groups")
@@ -277,6 +282,37 @@ def _grown(cost: Cost, late: Array, more: Array) -> Array:
     return (1.0 - share + share * late) * more
 
 
+def _of_stages(cost: Cost, late: Array) -> dict[str, Array]:
+    """Result -> (S, D) factor that an error of time puts on it: on the step, and of generated
+    tokens on the first and on the others.
+
+    late : (S, D), of which no stage keeps more than leaves its peak and main memory the time they
+    need.
+    """
+    each = {stage: known.reshape(2, *late.shape) for stage, known in cost.stages.items()}
+    taken = {stage: seconds for stage, (seconds, _) in each.items()}
+    of = {stage: np.fmax(late, np.minimum(share, 1.0)) for stage, (_, share) in each.items()}
+
+    def mean(parts: Sequence[tuple[Array, Array]]) -> Array:
+        """The factor on a sum of (seconds, factor)."""
+        whole = sum((seconds for seconds, _ in parts), np.zeros(late.shape))
+        whole = np.where(whole > 0.0, whole, np.nan)
+        factor = sum((seconds / whole * own for seconds, own in parts), np.zeros(late.shape))
+        return np.where(np.isfinite(factor), factor, late)
+
+    factors = {_WHOLE: mean([(taken[stage], of[stage]) for stage in each])}
+    if _FIRST in cost.scalars:
+        first = mean([(taken[stage], of[stage]) for stage in _PROMPTS if stage in each])
+        seconds = {name: cost.scalars[name].reshape(late.shape) for name in (_WHOLE, _FIRST)}
+        none = np.zeros(late.shape)
+        decode = taken.get(_DECODE, none)
+        # Of a server the prompts of others.
+        rest = np.fmax(seconds[_WHOLE] - decode - seconds[_FIRST], 0.0)
+        later = mean([(decode, of.get(_DECODE, none)), (rest, first)])
+        factors |= {_FIRST: first, _LATER: later}
+    return factors
+
+
 def _possible(
     cost: Cost, columns: Mapping[str, Column], size: int, errors: tuple[Array, Array]
 ) -> tuple[Array, Array]:
@@ -303,10 +339,13 @@ def _possible(
     return late, more / np.where(above > 1.0, above * _ROUNDED_UP, 1.0)
 
 
-def _priced(cost: Cost, errors: tuple[Array, Array]) -> dict[str, Array]:
+def _priced(
+    cost: Cost, errors: tuple[Array, Array], stages: Mapping[str, Array]
+) -> dict[str, Array]:
     """Result -> (S, D) samples, under the constants and the errors of the model.
 
-    cost : of the S x D designs under the constants.
+    cost : of the S x D designs under the constants. stages : result -> (S, D) factor on its time,
+    where it is another than that on the time of the step.
     """
     late, more = errors
     shape, grown = late.shape, _grown(cost, late, more)
@@ -315,7 +354,8 @@ def _priced(cost: Cost, errors: tuple[Array, Array]) -> dict[str, Array]:
         values = cost.scalar(name).reshape(shape)
         metric = registry().get(name).name
         if metric in _TIMES:
-            values = values * late ** _TIMES[metric]
+            own = stages[metric] if metric in (_FIRST, _LATER) else late
+            values = values * own ** _TIMES[metric]
         elif metric in _JOULES:
             values = values * grown
         elif metric == _POWER:

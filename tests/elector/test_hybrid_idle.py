@@ -78,3 +78,45 @@ def test_a_list_is_not_assigned_by_what_trains(tmp_path: Path, trainable: str) -
     assert given["operations"] == plain["operations"]
     assert {op["unit"] for op in plain["operations"]} == {"gpu"}
     assert any(note.startswith("workload.trainable changes nothing") for note in given["notes"])
+
+
+#: Settings of hpt, and where the unit or link has something to do.
+OF_UNITS = {
+    "accelerator.units.array.double_buffer": False,
+    "accelerator.units.tier.write_pulse": "10 us",
+    "accelerator.links.tier-array.latency": "1 ms",
+    "accelerator.units.gpu.l2": "1 MB",
+}
+
+
+@pytest.mark.parametrize(("trainable", "working"), [("all", ["gpu"]), ("heads", ["tier", "array"])])
+def test_settings_of_a_unit_or_link_without_work_are_said(
+    trainable: str, working: list[str]
+) -> None:
+    """Each alone: what it says is what the figures do."""
+    settings: dict[str, object] = {"workload.mode": "training", "workload.trainable": trainable}
+    plain = elector.simulate("bert-tiny", "hpt", settings=settings)
+    assert not any("nothing to do" in n or "goes over" in n for n in plain["notes"])
+    for key, value in OF_UNITS.items():
+        given = elector.simulate("bert-tiny", "hpt", settings={**settings, key: value})
+        said = [n for n in given["notes"] if n.startswith(f"{key} changes")]
+        works = all(part in working for part in key.split(".")[2].split("-"))
+        assert len(said) == (not works)
+        if said:
+            assert given["latency_s"] == plain["latency_s"]
+            assert ("at most" in said[0]) == ("units" in key)
+
+
+def test_of_a_table_each_design_has_its_own() -> None:
+    key = "accelerator.links.tier-array.latency"
+    table = elector.sweep(
+        {
+            "model": ["bert-tiny"] * 3,
+            "accelerator": ["hpt"] * 3,
+            "workload.mode": ["training"] * 3,
+            "workload.trainable": ["all", "heads", "all"],
+            key: ["1 ms", "1 ms", None],
+        }
+    )
+    notes = [str(text) for text in table["notes"]]
+    assert [key in text for text in notes] == [True, False, False]

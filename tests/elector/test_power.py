@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import elector
 from elector.base.table import Column
 from elector.cost.power import voltage
+from elector.cost.schedule import rows_by_stage
+from elector.describe.workload import PROMPTS
 from elector.evaluation.path import evaluate, inspect
 from elector.events.timeline import timeline
 from elector.machines.contract import Clocked
@@ -180,3 +182,134 @@ def test_a_batch_under_limits_equals_each_alone() -> None:
         one = curve([watts])
         assert one.scalars["latency_s"][0] == whole.scalars["latency_s"][i]
         assert one.scalars["energy_j"][0] == whole.scalars["energy_j"][i]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "watts", "other"),
+    [
+        # Bandwidth as wide as the cache at .8 of the clock: what passes grows no further.
+        ("b200-sxm-192gb", 500, {"workload.generate": 32}),
+        ("b200-sxm-192gb", 400, {"workload.generate": 32, "workload.precision": "fp8"}),
+        ("a100-sxm-80gb", 150, {"workload.generate": 32, "workload.weights": "int4"}),
+        ("h200-sxm-141gb", 300, {"workload.mode": "training", "workload.trainable": "lora:8"}),
+    ],
+)
+def test_a_clock_that_a_limit_sets_is_that_clock(
+    accelerator: str, watts: float, other: dict[str, object]
+) -> None:
+    """However it came to it, a device at one clock takes one time: of each stage."""
+    ask = {
+        "model": "llama-3.1-8b",
+        "accelerator": accelerator,
+        "workload.batch": 8,
+        "workload.sequence_length": 512,
+        **other,
+    }
+    constants = Technology.load()
+    limited = inspect(columns_of({**ask, "accelerator.power_limit": watts}, 1), constants)
+    power, units = limited.activity.power, limited.units
+    assert power is not None and power.speed is not None
+    by_stage = {
+        stage: float(power.speed[rows[0], 0]) for stage, rows in rows_by_stage(limited.ops).items()
+    }
+    assert min(by_stage.values()) < 0.6
+    for stage, speed in by_stage.items():
+        clock = speed * float(units.number("boost_clock")[0])
+        own = {**ask, **LIMITLESS, "accelerator.clock": clock}
+        given = inspect(columns_of(own, 1), constants)
+        seconds = float(given.timing.stages[stage][0])
+        assert float(limited.timing.stages[stage][0]) == pytest.approx(seconds, rel=1e-9)
+
+
+#: A server under its power limit: passes of one prompt and of two, each with a start by the host.
+SERVED = {
+    "model": "llama-3.1-8b",
+    "accelerator": "h100-sxm-80gb",
+    "workload.generate": 16,
+    "workload.prefill_chunk": 256,
+    "workload.serving": "continuous",
+    "workload.sequence_length": 1000,
+}
+
+
+def test_the_start_of_a_pass_stands_in_its_stage() -> None:
+    """Passes of one number of prompts take one time, whatever other passes there are."""
+    constants, seconds = Technology.load(), {}
+    for batch in (15, 16, 29, 30):
+        asked = {**SERVED, **LIMITLESS, "workload.batch": batch}
+        chunk = inspect(columns_of(asked, 1), constants)
+        workload, stages = chunk.workload, chunk.timing.stages
+        for phase, stage in zip(PROMPTS, ("step", "prefill_more"), strict=True):
+            passes = float(workload.passes(phase)[0])
+            if passes:
+                each = float(stages[stage][0]) / passes
+                prompts = float(workload.prompts(phase)[0])
+                assert seconds.setdefault(prompts, each) == pytest.approx(each, rel=1e-9)
+        whole = sum(float(took[0]) for took in stages.values())
+        assert whole == pytest.approx(float(chunk.timing.seconds[0]), rel=1e-12)
+    assert sorted(seconds) == [1.0, 2.0] and seconds[1.0] < seconds[2.0] < 2.0 * seconds[1.0]
+
+
+def test_the_event_model_has_the_starts_of_passes_where_these_are() -> None:
+    few = {"workload.generate": 3, "workload.batch": 3, "model.layers": 2}
+    chunk = inspect(columns_of({**SERVED, **few}, 1), Technology.load())
+    line = timeline(chunk)
+    assert set(line.stages) == {"step", "prefill_more", "decode"}
+    for stage, took in chunk.timing.stages.items():
+        assert line.stages[stage] == pytest.approx(float(took[0]), rel=0.1)
+
+
+def test_one_request_more_is_never_faster_under_a_limit() -> None:
+    batches = list(range(1, 64))
+    columns = columns_of(dict(SERVED), len(batches))
+    columns["workload.batch"] = Column.of(batches)
+    cost = evaluate(columns, len(batches))
+    for name in ("latency_s", "energy_j"):
+        assert (np.diff(cost.scalars[name]) > 0).all()
+    for batch in (29, 30):
+        own = {k: v for k, v in SERVED.items() if k.startswith("workload")}
+        told = elector.explain(
+            "llama-3.1-8b",
+            "h100-sxm-80gb",
+            "latency_s",
+            settings={**own, "workload.batch": batch},
+        )
+        took = {stage: account["seconds"] for stage, account in told["accounts"].items()}
+        assert took == pytest.approx(told["stages_s"], rel=1e-12)
+
+
+@pytest.mark.parametrize("watts", [400, 120, 90, 75])
+@pytest.mark.parametrize("host", [0.5, 1.0, 8.0])
+def test_whether_the_host_decides_is_told_at_the_clock_that_is_held(
+    watts: float, host: float
+) -> None:
+    """A slower device waits for its host no longer; a faster host starts a step sooner, too."""
+    ask = {
+        "workload.batch": 8,
+        "workload.implementation": "eager",
+        "accelerator.power_limit": watts,
+        "accelerator.host_speed": host,
+    }
+    result = elector.simulate("bert-base", "a100-sxm-80gb", settings=ask)
+    told = elector.explain("bert-base", "a100-sxm-80gb", "host_bound", settings=ask)
+    started = sum(account["start_s"] for account in told["accounts"].values())
+    longer = told["loads_s"]["host"] + started > told["loads_s"]["device"]
+    assert result["host_bound"] == told["value"] == longer
+    if host == 1.0:
+        assert longer == (watts > 100)
+
+
+def test_cycles_are_those_of_the_clock_that_is_held() -> None:
+    """A row that waits for memory has fewer of them, one that computes as many."""
+    ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 4}
+    slow, full = (
+        elector.simulate("llama-3.1-8b", "l4-24gb", settings={**ask, **own}, operations=True)
+        for own in ({"accelerator.power_limit": 45}, LIMITLESS)
+    )
+    clocks = {row["phase"]: set[float]() for row in slow["operations"]}
+    for held, free in zip(slow["operations"], full["operations"], strict=True):
+        assert held["cycles"] <= free["cycles"] * (1 + 1e-9)
+        if held["seconds"]:
+            clocks[held["phase"]].add(round(held["cycles"] / held["seconds"] / 1e6, 3))
+    assert all(len(each) == 1 for each in clocks.values())  # one clock in each stage
+    assert max(clocks["prefill"] | clocks["decode"]) < 2040.0

@@ -128,7 +128,8 @@ def test_the_same_draws_every_time_and_for_any_front(folder: Path, tmp_path: Pat
     assert len(both) and len(some) < len(whole)
     assert (whole.loc[both, "edp_low"] == some.loc[both, "edp_low"]).all()
     other = transcode.front(folder, uncertainty=True, samples=SAMPLES, seed=1)
-    assert (other["latency_s_low"] != table(folder)["latency_s_low"]).all()
+    # (a low end may stand at what peak and main memory allow, whatever is drawn)
+    assert (other["latency_s_high"] != table(folder)["latency_s_high"]).all()
 
 
 def test_several_workloads_and_a_training_run_have_them(tmp_path: Path) -> None:

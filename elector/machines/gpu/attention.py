@@ -58,8 +58,9 @@ def flash_loads(c: Constants, p: GpuProducts) -> Array:
     return np.asarray(np.ceil(p.m / c.flash_rows) * p.batch * p.k * p.n * p.width)
 
 
-def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> Array:
-    """(R, D) seconds that follow the clock of products that pass over a cache.
+def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> tuple[Array, Array]:
+    """(R, D) seconds of products that pass over a cache: computing, which follows the clock, and
+    beside it `cache_seconds`.
 
     The cache lies along n (scores) or k (context) and falls into pieces of 256 keys, each
     worked off by one SM; a matrix instruction takes 16 rows whether they are queries or not.
@@ -75,4 +76,4 @@ def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> A
     computing = (rounds * piece / inside_rate(c, d, p) + starts) / d.clock
     # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
     idle = rounds * d.sms / pieces
-    return np.maximum(computing, cache_seconds(c, d, touched) * idle)
+    return computing, cache_seconds(c, d, touched) * idle

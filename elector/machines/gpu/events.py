@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elector.describe.workload import PROMPTS
 from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
@@ -52,6 +53,15 @@ def _constants(case: Case) -> tuple[Constants, bool]:
     names = case.units.names["architecture"]
     own = tiles(general, names, products.name, np.array([cores]))
     return replace(general, **{name: float(getattr(own, name)[0]) for name in TILES_OF}), cores
+
+
+def _starts(case: Case) -> dict[str, float]:
+    """Seconds of the host around passes: of those that read one prompt more, and all others."""
+    workload, i = case.ops.workload, case.pair
+    whole, more = float(case.activity.start[0]), 0.0
+    if any(row.phase == PROMPTS[1] for row in case.ops.rows):
+        more = float(workload.passes(PROMPTS[1])[i] / workload.prompt_passes[i])
+    return {PROMPTS[1]: whole * more, "": whole * (1.0 - more)}
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ class GpuUnits:
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
         self.flash = stack  # of it flash.start and flash.rate
-        self.first = float(case.activity.start[0])
+        self.first = _starts(case)
         # Products without a model around them are timed one list after another.
         self.alone = alone(case.ops.rows)
         self.credit = 0.0
@@ -134,8 +144,8 @@ class GpuUnits:
         self.credit -= count
         launches = [self.host] * count or [0.0]
         if count:
-            launches[0] += self.first
-            self.first = 0.0
+            more = self.case.ops.rows[run.row].phase == PROMPTS[1]
+            launches[0] += self.first.pop(PROMPTS[1] if more else "", 0.0)
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
         latency = self.start if count else 0.0

@@ -295,11 +295,14 @@ def cache_seconds(c: Constants, d: Device, touched: Array) -> Array:
     return np.asarray(touched / rate)
 
 
-def vector_seconds(c: Constants, d: Device, simple: Array, special: Array, touched: Array) -> Array:
-    """(R, D) seconds that follow the clock of element-wise work.
+def cache_room(c: Constants, d: Device) -> Array:
+    """(D,) how many times as long `cache_seconds` are at most, however low the clock."""
+    return np.maximum(d.cache * c.cache_share / (d.bandwidth * c.bandwidth_share), 1.0)
+
+
+def vector_seconds(c: Constants, d: Device, simple: Array, special: Array) -> Array:
+    """(R, D) seconds that follow the clock of element-wise work, beside `cache_seconds`.
 
     simple : (R, D) operations of the lanes. special : (R, D) exponentials, roots, divisions.
-    touched : (R, D) bytes between cache and SMs.
     """
-    lanes = simple / (d.lanes * c.vector_share)
-    return np.maximum(np.maximum(lanes, special / d.special), cache_seconds(c, d, touched))
+    return np.maximum(simple / (d.lanes * c.vector_share), special / d.special)

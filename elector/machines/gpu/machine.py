@@ -12,7 +12,8 @@ What stays in the second-level cache between operations is not loaded again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +45,7 @@ from elector.machines.gpu.kernels import (
     Constants,
     Device,
     GpuProducts,
+    cache_room,
     cache_seconds,
     constants,
     memory_seconds,
@@ -187,17 +189,20 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     d = device(p.constants, units, ops.format.products)
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
-    compute = _compute(p, d, index, touched) * count
+    compute, passing = (each * count for each in _compute(p, d, index, touched))
     through, crossing = _quantised(p, units, index)
     c = p.constants
-    before = np.maximum(cache_seconds(c, d, through), memory_seconds(c, d, crossing)) * count
     memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
     moved, touched = moved + crossing, touched + through
-    clocked = _clocked(c, d, units, (compute, memory, p.stack["kernel"] * times + before))
+    # What main memory has to deliver first waits for it at any clock.
+    before = p.stack["kernel"] * times + memory_seconds(c, d, crossing) * count
+    turning = cache_seconds(c, d, through - crossing) * count
+    clocked = _clocked(c, d, units, (compute, memory, before), (passing, turning))
     busy = clocked.seconds(np.ones(index.size))
-    start = _start(p, index)
+    start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
+    bound = functools.partial(_host_bound, sum_rows(host) + start)
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
@@ -208,11 +213,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         peak=_peak(d),
         limits=_limits(p, units, index),
         fuse=np.zeros(index.size, dtype=bool),
-        start=start / units.number("host_speed"),
+        start=start,
         overlap=Overlap(queued=True),
-        power=Power(clocked),
+        power=Power(replace(clocked, follows=bound)),
         told=Remarks(
-            extra={"host_bound": sum_rows(host) + start > sum_rows(busy)},
+            extra=bound(busy),
             notes=_notes(units, d) | _foreign(p, units),
             largest=_largest(p, units, index),
         ),
@@ -220,9 +225,20 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     )
 
 
-def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array, Array]) -> Clocked:
+def _host_bound(launching: Array, device: Array) -> dict[str, Array]:
+    """Whether the host decides, which launches for (D,) seconds; device : (R, D) busy seconds."""
+    return {"host_bound": launching > sum_rows(device)}
+
+
+def _clocked(
+    c: Constants,
+    d: Device,
+    units: Units,
+    seconds: tuple[Array, Array, Array],
+    cache: tuple[Array, Array],
+) -> Clocked:
     """The device under its power limit; seconds : (R, D) of computing, of main memory and of
-    the kernels' starts, over all runs.
+    the kernels' starts, over all runs; cache : of those between cache and SMs, beside and before.
 
     Watts are all that the board is built for while kernels run, whatever they do, in proportion to
     the clock: clocks and schedulers take a share of them, which is the price of `running`.
@@ -237,6 +253,9 @@ def _clocked(c: Constants, d: Device, units: Units, seconds: tuple[Array, Array,
         d.clock / units.number("boost_clock"),
         running="running",
         watts=np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock"))),
+        passing=cache[0],
+        turning=cache[1] if cache[1].any() else None,
+        room=cache_room(c, d),
     )
 
 
@@ -246,13 +265,14 @@ def _peak(d: Device) -> Array:
     return np.where(d.tensor, np.maximum(rate, d.lanes), rate)
 
 
-def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> Array:
-    """(R, D) seconds that follow the clock, of one run of each row.
+def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[Array, Array]:
+    """(R, D) seconds that follow the clock, of one run of each row, and beside them (R, D) seconds
+    between cache and SMs.
 
     touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
     """
     c, count = p.constants, p.ops.count[:, index]
-    compute = np.zeros(count.shape)
+    compute, passing = np.zeros(count.shape), np.zeros(count.shape)
     if p.tiled.size:
         tiled = _sizes(p, p.tiled, index)
         compute[p.tiled], splits = product_seconds(c, d, tiled)
@@ -263,17 +283,20 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> Array:
         touched[p.flash] = flash_loads(c, flash)
     if p.streams.size:
         streams = _sizes(p, p.streams, index)
-        compute[p.streams] = stream_seconds(c, d, streams, touched[p.streams])
+        own = stream_seconds(c, d, streams, touched[p.streams])
+        compute[p.streams], passing[p.streams] = own
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
-    compute[v] = vector_seconds(c, d, simple / share, special, touched[v])
-    _unpack(p, compute, index)
-    return np.where(count > 0, compute, 0.0)
+    compute[v] = vector_seconds(c, d, simple / share, special)
+    passing[v] = cache_seconds(c, d, touched[v])
+    for seconds in (compute, passing):
+        _unpack(p, seconds, index)
+    return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
 
 
-def _unpack(p: PreparedGpu, compute: Array, index: Array) -> None:
+def _unpack(p: PreparedGpu, seconds: Array, index: Array) -> None:
     """Operands that are stored packed are unpacked by the tiles of the product that reads them.
 
     The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
@@ -281,8 +304,8 @@ def _unpack(p: PreparedGpu, compute: Array, index: Array) -> None:
     """
     for r, product in unpacked(p.ops.rows):
         again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
-        compute[product] = np.maximum(compute[product], compute[r] * again)
-        compute[r] = 0.0
+        seconds[product] = np.maximum(seconds[product], seconds[r] * again)
+        seconds[r] = 0.0
 
 
 def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> GpuProducts:
