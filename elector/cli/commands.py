@@ -420,9 +420,10 @@ def _price(part: str, technology: Technology | None, node: str | None) -> dict[s
 @click.argument("accelerator", shell_complete=completion.accelerators)
 @click.option(
     "--out",
+    metavar="FILE",
     required=True,
     type=click.Path(readable=False, allow_dash=True),
-    help="Trace file (JSON) to write; - is standard output.",
+    help="Trace file (.json) to write; - is standard output.",
 )
 @click.option(
     "--plot", type=click.Path(readable=False), help="Also draw resources, utilization and power."
@@ -453,7 +454,7 @@ def trace(
     from elector.events.trace import trace as run
     from elector.studies.simulation import columns_of, notes_of
 
-    check_output(out)
+    check_output(out, (".json", ""))
     if plot is not None:
         check_output(plot, PICTURES, "--plot")
     settings = shared.settings_of(assignments, options)
