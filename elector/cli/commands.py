@@ -150,8 +150,10 @@ def simulate(
     elector simulate bert-base tpu-v4i
     elector simulate bert-large tpu-v3 --mode training --batch 8 --format json
     elector simulate gpt2 tpu-v4i --sequence-length 512 --generate 64
-    elector simulate encoder systolic --set model.layers=6 --set accelerator.sram="4 MiB"
-    elector simulate bert-base acceltran-server --mode training --sparsity acceltran
+    elector simulate encoder systolic --set model.layers=6 \\
+        --set accelerator.sram="4 MiB"
+    elector simulate bert-base acceltran-server --mode training \\
+        --sparsity acceltran
     """
     from elector.cli import report
     from elector.studies.simulation import simulate as run
@@ -446,7 +448,8 @@ def trace(
 
     \b
     elector trace bert-base tpu-v4i --out trace.json
-    elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
+    elector trace bert-tiny systolic --mode training --out trace.json \\
+        --plot trace.png
     """
     from elector.base.output import PICTURES, check_output, require_apart
     from elector.cli import report_checks, text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from commands import loaded, run
@@ -19,6 +21,7 @@ from elector.base.table import DATA, schema
 from elector.cli.commands import main
 from elector.cli.options import WORKLOAD_OPTIONS, settings_of
 from elector.studies.validation_cases import load_cases
+from transcode.cli.commands import main as transcode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -331,6 +334,16 @@ def test_validate_exits_with_4_where_a_case_fails(tmp_path: Path) -> None:
 
 
 # help, version, completion, start
+
+
+@pytest.mark.parametrize("program", [main, transcode], ids=["elector", "transcode"])
+def test_help_is_80_columns_wide(program: click.Group) -> None:
+    """Examples too, and no list of choices is broken in the middle of a word."""
+    for words in ([], *([name] for name in program.list_commands(click.Context(program)))):
+        shown = CliRunner().invoke(program, [*words, "--help"]).stdout
+        assert max(map(len, shown.splitlines())) <= 80, words
+        usage = shown.partition("\n\n")[0]
+        assert not re.search(r"\w\n +\w", usage), usage
 
 
 @pytest.mark.parametrize(

@@ -298,8 +298,10 @@ def front(
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
     transcode front results/bert --uncertainty
-    transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
-    transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
+    transcode front results/bert --where 'area_mm2 <= 100' \\
+        --objectives accuracy,tune.energy_j
+    transcode front results/bert \\
+        --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
     from elector.studies.uncertainty import Sampling
     from transcode import runs
@@ -369,8 +371,10 @@ def check(
     very same number.
 
     \b
-    transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
-    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
+    transcode check results/smoke \\
+        --require 'latency_s <= 5 ms and energy_j <= 20e-3'
+    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' \\
+        --baseline agreed
     """
     from elector.base.output import check_output, whole
     from transcode import runs
