@@ -119,6 +119,7 @@ def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
         assert shown[key] > 0
     table = run("simulate", *INFEASIBLE)
     assert table.exit_code == 3
+    assert max(map(len, table.stdout.splitlines())) <= 80
     assert f"infeasible: {shown['reason']}" in " ".join(table.stdout.split())
     assert "--operations" not in table.stdout
     assert run("simulate", *INFEASIBLE, "--operations").exit_code == 3
