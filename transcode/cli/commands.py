@@ -316,7 +316,8 @@ def front(
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
-        chosen = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+        asked = ",".join(weighted) or None if objectives is None else objectives
+        chosen = runs.query.front(recorded, where, asked)
         nothing = "" if len(chosen.archive) else report.nothing_found(recorded, where)
         return recorded, weighted, chosen, nothing
 

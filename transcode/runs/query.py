@@ -271,9 +271,13 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
         return recorded.space.objectives
     own = {o.name: o for o in recorded.space.objectives}
     chosen: dict[str, Objective] = {}
+    if not text.strip():
+        raise InputError("is empty", field="--objectives", allowed=recorded.results)
     for item in text.split(","):
         name, colon, direction = (part.strip() for part in item.partition(":"))
         require(recorded, name, "--objectives")
+        if name in chosen:
+            raise InputError("named twice", field="--objectives", value=name)
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
         known = own.get(name, Objective(name, registry().get(name).better == "up"))
