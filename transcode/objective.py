@@ -19,6 +19,7 @@ from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities, settings
+from transcode.space.definitions import constants
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
@@ -441,6 +442,15 @@ def bound(space: Space, names: list[str]) -> Space:
     _refuse_texts(space)
     space = replace(space, define=_defined(space, known))
     known += space.define
+    alike = constants(space.define)
+    for objective in space.objectives:
+        if objective.name in alike:
+            raise InputError(
+                "is the same number for every design",
+                file=space.source,
+                field="objectives",
+                value=objective.name,
+            )
     for field_name, used in (
         ("objectives", [o.name for o in space.objectives]),
         ("record", list(space.record)),
