@@ -239,7 +239,7 @@ def save_picture(figure: Any, path: Path, dpi: int) -> None:
 def lay_out(figure: Any) -> None:
     """Finds the places of what a matplotlib figure holds so far; names are as in `save_picture`."""
     with _literal(figure):
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
 
 @contextmanager
