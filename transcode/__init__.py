@@ -70,7 +70,8 @@ def front(
     loaded = load_run(run)
     if uncertainty:
         return loaded.drawn(where, objectives, samples, seed)
-    return loaded.select(where, objectives) if where or objectives else loaded.front
+    own = bool(where) or objectives is not None
+    return loaded.select(where, objectives) if own else loaded.front
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
 from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities, settings
+from transcode.space.definitions import constants
 
 #: The constraint every machine brings: that the design can run the workload at all.
 MACHINE = "machine"
@@ -300,7 +301,11 @@ class Problem:
         for margin in margins.values():
             feasible &= margin <= 0.0
         objectives = np.where(finite[:, None], values * self.signs, np.nan)
-        explained = _explained(reasons, runs, finite, scored)
+        missing = {"the accuracy source has no score for it": runs & ~finite & ~scored}
+        for place, objective in enumerate(self.space.objectives):
+            lacking = runs & ~np.isfinite(values[:, place])
+            missing[f"objective {objective.name} has no value for it"] = lacking
+        explained = _explained(reasons, missing)
         explained = _broken(explained, margins, runs & finite)
         return Outcome(results, objectives, margins, feasible, explained)
 
@@ -311,7 +316,7 @@ class Problem:
         size, values = len(next(iter(columns.values()))), dict(results)
         for name, expression in self.space.define.items():
             if name in self.result_names:
-                made = grammar.value(expression, _values(columns, values))
+                made = grammar.value(expression, self._values(columns, values))
                 values[name] = np.array(np.broadcast_to(made, (size,)))
         return {name: values[name] for name in dict.fromkeys((*self.result_names, *values))}
 
@@ -319,16 +324,17 @@ class Problem:
         self, expression: grammar.Expression, columns: Columns, results: dict[str, np.ndarray]
     ) -> np.ndarray:
         size = len(next(iter(results.values())))
-        return np.broadcast_to(grammar.margin(expression, _values(columns, results)), (size,))
+        return np.broadcast_to(grammar.margin(expression, self._values(columns, results)), (size,))
 
+    def _values(self, columns: Columns, results: Mapping[str, np.ndarray]) -> grammar.Values:
+        """What an expression's names stand for: results first, then settings."""
 
-def _values(columns: Columns, results: Mapping[str, np.ndarray]) -> grammar.Values:
-    """What an expression's names stand for: results first, then settings."""
+        def values(name: str) -> np.ndarray:
+            if name in results:
+                return results[name]
+            return settings.numbers_of_all(self.space, name, columns)
 
-    def values(name: str) -> np.ndarray:
-        return results[name] if name in results else numbers(columns[name])
-
-    return values
+        return values
 
 
 def costs_of(
@@ -407,16 +413,17 @@ def _broken(reasons: Column, margins: Mapping[str, np.ndarray], runs: np.ndarray
     return reasons if codes is reasons.codes else Column(tuple(values), codes)
 
 
-def _explained(reasons: Column, runs: np.ndarray, finite: np.ndarray, scored: np.ndarray) -> Column:
-    """The reasons, with one for designs that run but have no number for an objective."""
-    for missing, text in (
-        (runs & ~finite & ~scored, "the accuracy source has no score for it"),
-        (runs & ~finite & scored, "an objective has no value for it"),
-    ):
-        if missing.any():
-            codes = np.where(missing, len(reasons.values), reasons.codes)
-            reasons = Column((*reasons.values, text), codes)
-    return reasons
+def _explained(reasons: Column, missing: Mapping[str, np.ndarray]) -> Column:
+    """The reasons, with one for designs that run but have no number for an objective.
+
+    missing : reason -> (D,) bool, of which the first that is true is said.
+    """
+    codes, values = reasons.codes, list(reasons.values)
+    for text, lacking in reversed(list(missing.items())):
+        if lacking.any():
+            codes = np.where(lacking, len(values), codes)
+            values.append(text)
+    return reasons if codes is reasons.codes else Column(tuple(values), codes)
 
 
 def names_of(space: Space, costs: Mapping[str, Costs]) -> list[str]:
@@ -435,6 +442,15 @@ def bound(space: Space, names: list[str]) -> Space:
     _refuse_texts(space)
     space = replace(space, define=_defined(space, known))
     known += space.define
+    alike = constants(space.define)
+    for objective in space.objectives:
+        if objective.name in alike:
+            raise InputError(
+                "is the same number for every design",
+                file=space.source,
+                field="objectives",
+                value=objective.name,
+            )
     for field_name, used in (
         ("objectives", [o.name for o in space.objectives]),
         ("record", list(space.record)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ __all__ = [
     "PICTURES",
     "check_output",
     "is_machines",
+    "lay_out",
     "made_folder",
     "missing_folders",
     "not_written",
@@ -28,6 +31,8 @@ __all__ = [
     "whole",
 ]
 
+#: Control characters but the end of a line, and halves of pairs (elector.base.spelling).
+_UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 #: Suffixes of pictures.
 PICTURES = (".png", ".pdf", ".svg")
 #: Suffixes of what the records of a run are kept in.
@@ -47,8 +52,8 @@ def check_output(
 ) -> None:
     """Refuse a file that cannot be written or has no known suffix, before any work.
 
-    formats : suffixes that are allowed; empty for any. stream : `--out -` is standard output,
-    which takes no pictures.
+    formats : suffixes that are allowed, "" for a name without one; empty for any. stream :
+        `--out -` is standard output, which takes no pictures.
 
     out : the file, as the user named it.
     """
@@ -67,8 +72,9 @@ def check_output(
             error.problem.replace("read", "written"), file=error.file, field=field
         ) from None
     if formats and path.suffix.lower() not in formats:
+        allowed = [suffix or "no suffix" for suffix in formats]
         raise InputError(
-            "unknown kind of file", file=out, field=field, value=path.suffix, allowed=formats
+            "unknown kind of file", file=out, field=field, value=path.suffix, allowed=allowed
         )
     scratch = scratch_of(path)
     try:
@@ -212,7 +218,8 @@ def save_picture(figure: Any, path: Path, dpi: int) -> None:
 
     A device or a pipe of another suffix, or none, gets a png.
 
-    The version of matplotlib stays out, so that the same figure gives the same bytes.
+    The version of matplotlib stays out, so that the same figure gives the same bytes. Names are
+    drawn as they are: a $ begins no formula, and what no picture can show is spelled out.
 
     dpi : dots an inch of a png.
     """
@@ -220,13 +227,32 @@ def save_picture(figure: Any, path: Path, dpi: int) -> None:
     known = suffix in PICTURES or not paths.is_special(path)
     kind = suffix.removeprefix(".") if known else "png"
     drawn = io.BytesIO()  # a pipe cannot be sought in
-    with whole(path) as target:
+    with whole(path) as target, _literal(figure):
         try:
             metadata = {"Software": None} if kind == "png" else None
             figure.savefig(drawn, dpi=dpi, format=kind, metadata=metadata)
         except ValueError as error:  # a suffix that matplotlib does not know
             raise InputError(f"cannot be written: {error}", file=path) from None
         target.write_bytes(drawn.getbuffer())
+
+
+def lay_out(figure: Any) -> None:
+    """Finds the places of what a matplotlib figure holds so far; names are as in `save_picture`."""
+    with _literal(figure):
+        figure.draw_without_rendering()
+
+
+@contextmanager
+def _literal(figure: Any) -> Iterator[None]:
+    """Every text of a figure is what it says, character by character, and is drawn so."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(_UNSEEN.sub(lambda found: repr(found[0])[1:-1], text.get_text()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+        yield
 
 
 @contextmanager

@@ -358,6 +358,11 @@ def _field(row: dict[str, str]) -> Field:
     return replace(field, default=field.parse(row["default"])) if row["default"] else field
 
 
+#: Other tables -> how they begin; and bytes of a file that are looked at.
+_NO_CSV = {"JSON": (b"{", b"["), "a Parquet file": (b"PAR1",)}
+_START = 4096
+
+
 def read_csv(path: str | Path, limit: int = LIMIT) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and rows of a CSV file: (names, [(line number, cells), ...]), cells stripped.
 
@@ -402,6 +407,9 @@ def csv_lines(
     limit : most bytes of the file.
     """
     data = read_bytes(path, limit) if data is None else data
+    for kind, starts in _NO_CSV.items():
+        if data[:_START].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(starts):
+            raise InputError(f"is {kind}, not a table of comma-separated values", file=path)
     if b"\0" in data:
         raise InputError("is a binary file, not text", file=path)
     stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")

@@ -146,12 +146,15 @@ def _read(
     own = _expression(unit, table) or ({}, 1.0, 0)
     asked = own if written == unit else _expression(written, table)
     if asked is None or asked[0] != own[0]:
+        plain = unit == "1"
+        what = "a plain number" if plain else f"a value in {unit}"
+        other = "has a unit, and is a plain number" if plain else f"is not in {unit}"
         raise InputError(
-            f"unknown unit for a value in {unit}" if asked is None else f"is not in {unit}",
+            f"unknown unit for {what}" if asked is None else other,
             file=file,
             field=field,
             value=written,
-            allowed=_spellings(unit),
+            allowed=("no unit", "%") if plain else _spellings(unit),
             hint=_guess(written, unit),
         )
     return match.group(1), asked[1], asked[2], own[1], own[2]

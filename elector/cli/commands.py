@@ -150,8 +150,10 @@ def simulate(
     elector simulate bert-base tpu-v4i
     elector simulate bert-large tpu-v3 --mode training --batch 8 --format json
     elector simulate gpt2 tpu-v4i --sequence-length 512 --generate 64
-    elector simulate encoder systolic --set model.layers=6 --set accelerator.sram="4 MiB"
-    elector simulate bert-base acceltran-server --mode training --sparsity acceltran
+    elector simulate encoder systolic --set model.layers=6 \\
+        --set accelerator.sram="4 MiB"
+    elector simulate bert-base acceltran-server --mode training \\
+        --sparsity acceltran
     """
     from elector.cli import report
     from elector.studies.simulation import simulate as run
@@ -420,9 +422,10 @@ def _price(part: str, technology: Technology | None, node: str | None) -> dict[s
 @click.argument("accelerator", shell_complete=completion.accelerators)
 @click.option(
     "--out",
+    metavar="FILE",
     required=True,
     type=click.Path(readable=False, allow_dash=True),
-    help="Trace file (JSON) to write; - is standard output.",
+    help="Trace file (.json) to write; - is standard output.",
 )
 @click.option(
     "--plot", type=click.Path(readable=False), help="Also draw resources, utilization and power."
@@ -445,7 +448,8 @@ def trace(
 
     \b
     elector trace bert-base tpu-v4i --out trace.json
-    elector trace bert-tiny systolic --mode training --out trace.json --plot trace.png
+    elector trace bert-tiny systolic --mode training --out trace.json \\
+        --plot trace.png
     """
     from elector.base.output import PICTURES, check_output, require_apart
     from elector.cli import report_checks, text
@@ -453,7 +457,7 @@ def trace(
     from elector.events.trace import trace as run
     from elector.studies.simulation import columns_of, notes_of
 
-    check_output(out)
+    check_output(out, (".json", ""))
     if plot is not None:
         check_output(plot, PICTURES, "--plot")
     settings = shared.settings_of(assignments, options)

@@ -91,7 +91,8 @@ def compare(
 
     \b
     elector compare agreed.csv now.csv
-    elector compare agreed.csv now.csv --tolerance 2% --metric energy_j --junit check.xml
+    elector compare agreed.csv now.csv --tolerance 2% --metric energy_j \\
+        --junit check.xml
     elector compare agreed.csv now.csv --key note.id
     elector compare bert-base tpu-v4i a100-sxm-80gb --batch 8 --uncertainty
     elector compare gpt2 l4-24gb l4-24gb --set-for 2 workload.precision=fp8

@@ -13,6 +13,7 @@ from elector.base.errors import InputError
 @click.argument("file", type=click.Path(readable=False))
 @click.option(
     "--out",
+    metavar="FILE",
     required=True,
     type=click.Path(readable=False, allow_dash=True),
     help="Operation list to write (YAML); - is standard output.",

@@ -90,7 +90,7 @@ def _simulation_tables(result: Record, operations: Sequence[Record] | None) -> N
     click.echo(f"{result['model']} on {result['accelerator']}")
     click.echo(text.paragraph(workload_line(result["settings"])))
     if not result["feasible"]:
-        click.echo(f"infeasible: {result['reason']}")
+        click.echo(text.paragraph(f"infeasible: {result['reason']}"))
     click.echo("\n" + text.table(_summary_rows(result)))
     if bounds := _interval_rows(result):
         click.echo(f"\nnine times of ten between\n{text.table(bounds)}")

@@ -9,12 +9,12 @@ from elector.studies import SCHEMAS
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(SCHEMAS))
+@click.argument("kind", metavar="KIND", type=click.Choice(SCHEMAS))
 def schema(kind: str) -> None:
     """The JSON Schema of a kind of file, made of the tables that the programs read.
 
-    An editor that knows YAML checks a file and offers its keys where the first line says
-    `# yaml-language-server: $schema=FILE.json`.
+    KIND is KINDS. An editor that knows YAML checks a file and offers its keys where the first
+    line says `# yaml-language-server: $schema=FILE.json`.
 
     \b
     elector schema space > space.json
@@ -23,3 +23,6 @@ def schema(kind: str) -> None:
     from elector.studies.schemas import json_schema
 
     text.as_json(json_schema(kind))
+
+
+schema.help = (schema.help or "").replace("KINDS", f"{', '.join(SCHEMAS[:-1])} or {SCHEMAS[-1]}")

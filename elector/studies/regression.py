@@ -28,6 +28,11 @@ VERDICTS = (
     *("better", "feasible", "new", "same"),
 )
 REGRESSIONS = VERDICTS[:5]
+#: Cells without a value.
+_NOTHING = ("", "nan")
+_FLAGS = {"true": 1.0, "false": 0.0, "nan": math.nan}
+#: What exists where cells wear (data/results.csv): how long they last may have no end.
+_ENDLESS = "cells"
 #: Most lines of a table that a message names.
 _SHOWN = 4
 
@@ -108,6 +113,7 @@ def compare(
     allowed = _share(tolerance)
     before, after = _Table.read(Path(old), key), _Table.read(Path(new), key)
     names = before.columns_of(metrics, after)
+    before.require_figures(names)
     moved = MovedResults(repeated=[*before.repeated(), *after.repeated()])
     rest = {same: list(rows) for same, rows in after.rows.items()}
     for same, rows in before.rows.items():
@@ -210,9 +216,9 @@ class _Table:
         kinds = Kinds(self.header)
         for metric in metrics:
             names = [name for name in self.header if name == metric or name.endswith(f".{metric}")]
-            names = [name for name in names if kinds.is_result(name)]
+            names = [name for name in names if kinds.is_figure(name)]
             if not names:
-                known = [name for name in self.header if kinds.is_result(name)]
+                known = [name for name in self.header if kinds.is_figure(name)]
                 raise InputError(
                     "is no result of the table",
                     file=self.path,
@@ -225,6 +231,25 @@ class _Table:
                     raise InputError("column is missing", file=other.path, field=name)
             columns += names
         return list(dict.fromkeys(columns))
+
+    def require_figures(self, names: Sequence[str]) -> None:
+        """Raise InputError where a cell of what is compared says something that is no value.
+
+        names : columns of results. What an agreed table says decides what a gate lets through.
+        """
+        for key, rows in self.rows.items():
+            for row, line in zip(rows, self.lines[key], strict=True):
+                for name in names:
+                    if row[name].lower() not in _NOTHING and _number(name, row[name]) is None:
+                        flag = registry().get(name).flag
+                        raise InputError(
+                            f"{self.place} {line}: is no value of this result",
+                            file=self.path,
+                            field=name,
+                            value=row[name],
+                            allowed=("True", "False", "") if flag else None,
+                            hint=None if flag else "a number, not negative; or an empty cell",
+                        )
 
 
 def _identifying(header: list[str]) -> list[str]:
@@ -302,7 +327,8 @@ def _compared(
     if runs and not was:
         return [MovedResult(design, "feasible", text="became feasible")]
     moved = [
-        _metric(design, name, _number(old[name]), _number(new[name]), allowed) for name in names
+        _metric(design, name, _number(name, old[name]), _number(name, new[name]), allowed)
+        for name in names
     ]
     differing = [entry for entry in moved if entry.verdict != "same"]
     return differing or [MovedResult(design, "same")]
@@ -312,21 +338,29 @@ def _feasible(row: Row) -> bool:
     return row.get("feasible", "True").lower() == "true"
 
 
-def _number(text: str) -> float | None:
-    """The figure in a cell; None where there is none: an empty cell, words, nan."""
+def _number(name: str, text: str) -> float | None:
+    """The figure in a cell; None where there is none: an empty cell, words, nan, what the result
+    cannot be.
+
+    name : of the result.
+    """
+    metric = registry().get(name)
     try:
-        value = float(text) if text else math.nan
-    except ValueError:
+        value = _FLAGS[text.lower()] if metric.flag and text else float(text or "nan")
+    except (ValueError, KeyError):
         return None
-    return None if math.isnan(value) else value
+    endless = metric.exists == _ENDLESS
+    return value if 0 <= value < math.inf or (value == math.inf and endless) else None
 
 
 def _metric(
     design: str, name: str, old: float | None, new: float | None, allowed: float
 ) -> MovedResult:
     """What became of one result of a row."""
-    if old is None or old == new:
+    if old == new:
         return MovedResult(design, "same", name, old, new)
+    if old is None:
+        return MovedResult(design, "new", name, old, new, "had no value before")
     if new is None:
         return MovedResult(design, "missing", name, old, new, "has no value any more")
     metric = registry().get(name)

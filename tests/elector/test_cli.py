@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from commands import loaded, run
@@ -19,6 +21,7 @@ from elector.base.table import DATA, schema
 from elector.cli.commands import main
 from elector.cli.options import WORKLOAD_OPTIONS, settings_of
 from elector.studies.validation_cases import load_cases
+from transcode.cli.commands import main as transcode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,6 +119,7 @@ def test_an_infeasible_design_exits_with_3_and_says_why() -> None:
         assert shown[key] > 0
     table = run("simulate", *INFEASIBLE)
     assert table.exit_code == 3
+    assert max(map(len, table.stdout.splitlines())) <= 80
     assert f"infeasible: {shown['reason']}" in " ".join(table.stdout.split())
     assert "--operations" not in table.stdout
     assert run("simulate", *INFEASIBLE, "--operations").exit_code == 3
@@ -331,6 +335,16 @@ def test_validate_exits_with_4_where_a_case_fails(tmp_path: Path) -> None:
 
 
 # help, version, completion, start
+
+
+@pytest.mark.parametrize("program", [main, transcode], ids=["elector", "transcode"])
+def test_help_is_80_columns_wide(program: click.Group) -> None:
+    """Examples too, and no list of choices is broken in the middle of a word."""
+    for words in ([], *([name] for name in program.list_commands(click.Context(program)))):
+        shown = CliRunner().invoke(program, [*words, "--help"]).stdout
+        assert max(map(len, shown.splitlines())) <= 80, words
+        usage = shown.partition("\n\n")[0]
+        assert not re.search(r"\w\n +\w", usage), usage
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,10 @@ def _trace_out(folder: Path) -> None:
     events = json.loads(Path("trace.json").read_text())["traceEvents"]
     last = max(event["ts"] + event["dur"] for event in events if event["ph"] == "X")
     assert re.search(rf"^event-driven +{registry().show('latency_s', last * 1e-6)}$", said, re.M)
+    for name in ("trace.png", "trace.csv"):  # JSON is not written under the name of another kind
+        said = done("trace", *PAIR, "--out", name, code=2).stderr
+        assert f"{name}: --out: unknown kind of file" in said and ".json, no suffix" in said
+        assert not Path(name).exists()
 
 
 @case("trace", "--plot")

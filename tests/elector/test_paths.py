@@ -242,5 +242,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
 
 
 class _Figure:
+    def findobj(self, kind: object) -> list[object]:
+        return []
+
     def savefig(self, *arguments: object, **more: object) -> None:
         raise ValueError("no such format")

@@ -231,16 +231,48 @@ def test_a_cell_that_is_no_number_is_a_missing_result(
     assert verdicts(agreed, changed(tmp_path, agreed, 0, latency_s=cell)) == verdicts(agreed, new)
 
 
-def test_an_infinite_result_that_became_finite_moved(agreed: Path, tmp_path: Path) -> None:
-    endless = swept(tmp_path, "endless", TABLE)
-    old = changed(tmp_path, endless, 0, throughput_sequences_per_s="inf")
+def test_a_lifetime_without_an_end_that_got_one_moved(tmp_path: Path) -> None:
+    """The one result that may be infinite: of cells that nothing writes."""
+    chip = swept(tmp_path, "chip", "model,accelerator\nbert-tiny,isaac\n")
+    wearing = changed(tmp_path, chip, 0, lifetime_years="inf").rename(tmp_path / "wearing.csv")
+    worn = changed(tmp_path, wearing, 0, lifetime_years="3")
     for tolerance in (0.0, 0.5):
-        (entry, *_) = compare(
-            old, agreed, metrics=["throughput_sequences_per_s"], tolerance=tolerance
-        )
+        (entry, *_) = compare(wearing, worn, metrics=["lifetime_years"], tolerance=tolerance)
         assert entry.verdict == "worse" and entry.change == -1.0
-    (entry, *_) = compare(agreed, old, metrics=["throughput_sequences_per_s"])
+    (entry, *_) = compare(worn, wearing, metrics=["lifetime_years"])
     assert entry.verdict == "better" and entry.change is None
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "-1", "fast", "1e999", "True"])
+def test_what_a_result_cannot_be_opens_no_gate(agreed: Path, tmp_path: Path, cell: str) -> None:
+    """In the new table it is missing, in the agreed one refused."""
+    odd = changed(tmp_path, agreed, 0, throughput_sequences_per_s=cell)
+    (entry, *_) = compare(agreed, odd, metrics=["throughput_sequences_per_s"])
+    assert entry.verdict == "missing"
+    result = run("compare", str(odd), str(agreed), "--metric", "throughput_sequences_per_s")
+    assert result.exit_code == 2
+    for word in ("changed.csv: throughput_sequences_per_s: line 2", f"(got '{cell}')"):
+        assert word in result.stderr
+    assert not compare(odd, agreed)[0].regressed  # what is not compared may say anything
+
+
+def test_a_result_that_had_no_value_is_new(agreed: Path, tmp_path: Path) -> None:
+    old = changed(tmp_path, agreed, 0, latency_s="")
+    (entry, *_) = compare(old, agreed)
+    assert (entry.verdict, entry.text, entry.regressed) == ("new", "had no value before", False)
+
+
+def test_flags_are_compared_and_texts_are_refused(tmp_path: Path) -> None:
+    board = swept(tmp_path, "board", "model,accelerator\nbert-tiny,l4-24gb\n")
+    with board.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    other = changed(tmp_path, board, 0, host_bound=str(row["host_bound"] != "True"))
+    (entry,) = compare(board, other, metrics=["host_bound"])
+    assert entry.verdict == "changed" and {*entry.text.split(" -> ")} == {"yes", "no"}
+    assert not compare(board, board, metrics=["host_bound"])[0].regressed
+    for name in ("feasible", "reason", "notes", "error"):
+        with pytest.raises(InputError, match="is no result of the table"):
+            compare(board, other, metrics=[name])
 
 
 def test_formats_and_junit(agreed: Path, tmp_path: Path) -> None:

@@ -67,8 +67,7 @@ def test_every_file_of_elector_takes_such_names(tmp_path: Path) -> None:
     json.dumps(json.loads(done.stdout), ensure_ascii=False).encode()
     (tmp_path / f"{ODD}.csv").write_text("model,accelerator\nbert-tiny,systolic\n")
     for words in (
-        ("trace", model, "systolic", "--out", f"{ODD}.json"),
-        ("trace", model, "systolic", "--out", f"{ODD}.png"),
+        ("trace", model, "systolic", "--out", f"{ODD}.json", "--plot", f"{ODD}.png"),
         ("report", model, "systolic", "--out", f"{ODD}.html"),
         ("sweep", f"{ODD}.csv", "--out", f"{ODD}-s.csv", "--junit", f"{ODD}-s.xml"),
         ("sweep", f"{ODD}.csv", "--out", f"{ODD}-s.json"),

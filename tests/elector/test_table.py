@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 
 from elector.base.errors import InputError
 from elector.base.table import (
@@ -253,6 +254,21 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
     path.write_text("\n \n")
     with pytest.raises(InputError, match="is empty"):
         read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(b'[{"model": 1}]', "JSON"), (b'\xef\xbb\xbf\n {"a": 1}', "JSON"), (b"PAR1\0\0", "a Parquet")],
+)
+def test_tables_of_other_kinds_are_named(tmp_path: Path, data: bytes, kind: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"is {kind}.*, not a table of comma-separated values"):
+        read_csv(path)
+    table = ["sweep", str(path), "--out", str(tmp_path / "o.csv")]
+    for words in (table, ["validate", "--data", str(path)]):
+        said = run(*words)
+        assert said.exit_code == 2 and f"a.csv: is {kind}" in said.stderr, words
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import elector
 from elector.events.trace import BINS, KINDS, colour_of, draw, mix, trace
@@ -27,6 +28,19 @@ def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
     assert (np.stack(list(mix(traced, "lanes", kinds).values())) > 0).any(axis=1).sum() > 3
     draw(traced, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", [r"a$\foo$", "a$b$", "a\udcff", "模", "a\tb", "a\x1b[31m", "a\nb"])
+def test_names_are_drawn_as_they_are(
+    tmp_path: Path, name: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """No formula begins in a name, and none ends the command."""
+    draw(
+        trace(columns_of({"model": "bert-tiny", "accelerator": "systolic"}), name),
+        tmp_path / "t.svg",
+    )
+    assert (tmp_path / "t.svg").stat().st_size > 10_000
+    assert not recwarn.list
 
 
 def test_matrices_that_work_one_after_another_fill_their_line() -> None:

@@ -76,6 +76,19 @@ def test_a_unit_of_another_dimension_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [("4 GB/s", "has a unit, and is a plain number"), ("0x10", "unknown unit for a plain number")],
+)
+def test_a_plain_number_has_no_unit(text: str, words: str) -> None:
+    """No unit called 1 is offered."""
+    with pytest.raises(InputError, match=words) as caught:
+        parse(text, "1")
+    said = caught.value.message()
+    assert "allowed: no unit, %" in said and "did you mean" not in said
+    assert parse("50 %", "1") == 0.5
+
+
+@pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
         (0.00123, "s", "1.23 ms"),

@@ -18,7 +18,7 @@ from elector.base.errors import InputError
 from elector.cli.commands import main as elector
 from transcode import plot
 from transcode.cli import main
-from transcode.space import describe, load, registry_of, restore, unit_text
+from transcode.space import describe, load, quantities, registry_of, restore, unit_text
 
 DEFINED = {
     **{key: value for key, value in SMALL.items() if key != "constraints"},
@@ -162,6 +162,17 @@ def test_a_space_without_definitions_keeps_its_fingerprint() -> None:
     assert describe(restore(describe(load(DEFINED)))) == describe(load(DEFINED))
 
 
+def test_a_product_of_very_many_factors_is_a_plain_number(tmp_path: Path) -> None:
+    """Its unit was derived factor by factor: 2 ** 60 of them."""
+    powers = {f"p{i}": f"p{i - 1} * p{i - 1}" for i in range(1, 60)}
+    space = {**SMALL, "define": {"p0": "energy_j", **powers}, "record": ["p4", "p59"]}
+    results = run(tmp_path / "r", space).front.results
+    assert results["p4"].tolist() == pytest.approx(results["energy_j"] ** 16)
+    assert (results["p59"] == 0).all()
+    units = quantities(load(space), ["energy_j"])
+    assert units["p2"].unit == "J*J*J*J" and units["p59"].unit == ""
+
+
 @pytest.mark.parametrize(
     ("define", "more", "words"),
     [
@@ -175,6 +186,11 @@ def test_a_space_without_definitions_keeps_its_fingerprint() -> None:
         ({"latency_s": "energy_j"}, {}, "define.latency_s: is a result already"),
         ({"a b": "energy_j"}, {}, "define: is no name for an expression"),
         ({"feasible": "energy_j"}, {}, "define: is no name for an expression"),
+        ({"energy_j_low": "energy_j"}, {}, "define.energy_j_low: is what an end of the interval"),
+        ({"edp": "energy_j", "edp_high": "2 * edp"}, {}, "an end of the interval of edp"),
+        ({"edp": "5"}, {}, "objectives: is the same number for every design"),
+        ({"edp": "two * 3", "two": "2"}, {}, "objectives: is the same number for every design"),
+        ({}, {"objectives": {"1 + 1": "min"}}, "objectives: is the same number for every design"),
         ({"edp": ["energy_j"]}, {}, "define.edp: an expression is text"),
         ({"edp": "energy_j"}, {"objectives": {"edq": "min"}}, "unknown result .*did you mean edp"),
         ({"edp": "energy_j"}, {"objectives": {"edp": "min"}, "record": ["epd"]}, "record: unknown"),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from elector.base.errors import ElectorError, InputError
+from elector.base.output import save_picture
 from transcode import plot
 from transcode.pareto import nondominated
 from transcode.space import describe, digest, load
@@ -229,6 +230,21 @@ def test_shapes_are_machines_where_several_are_searched(tmp_path: Path) -> None:
     ]
     (folder / "front.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
     assert picture_of(folder).kinds == ("acceltran-edge", "systolic")
+
+
+@pytest.mark.parametrize("name", [r"a$\x$", "a$b$", "a\x1b[31m", "\u6a21"])
+def test_names_are_drawn_as_they_are(
+    tmp_path: Path, name: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """A $ in the name of a model begins no formula, which ended a search in a traceback."""
+    picture = picture_of(make_run(tmp_path / "run", ["latency_s", "energy_j"]))
+    kinds = (name, *picture.kinds, "other")
+    named = replace(picture, kinds=kinds, title=f"{name}: {picture.title}", caption=name)
+    figure = plot.draw(named)
+    save_picture(figure, tmp_path / "a.png", 50)
+    assert not recwarn.list and (tmp_path / "a.png").stat().st_size > 1000
+    said = [text.get_text() for text in figure.texts]
+    assert name.replace("\x1b", "\\x1b") in said
 
 
 def test_settings_of_one_name_are_told_apart() -> None:

@@ -482,7 +482,7 @@ def test_what_a_search_says_folds_on_a_terminal_only(monkeypatch: pytest.MonkeyP
     piped = done("front", "run").stdout
     assert re.search(r"^96 designs evaluated, .*\)$", piped, re.M)
     terminal = Console(width=80, color_system=None, force_terminal=True)
-    monkeypatch.setattr(report, "_console", lambda: terminal)
+    monkeypatch.setattr(report, "console_of_stdout", lambda: terminal)
     said = done("front", "run").stdout
     about = said[said.index("the same in all") :]
     assert max(map(len, about.splitlines())) <= 80
@@ -495,7 +495,7 @@ def test_a_verdict_is_seen_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch)
 
     from transcode.cli import report
 
-    monkeypatch.setattr(report, "_console", lambda: Console(width=80, color_system=None))
+    monkeypatch.setattr(report, "console_of_stdout", lambda: Console(width=80, color_system=None))
     long = "latency_s <= 1 and energy_j <= 1 and accuracy > 80 and model.layers == 4"
     said = done("check", "run", "--require", long, "--require", "designs > 1000", code=4).stdout
     assert {"yes", "no"} <= set(said.split()) and max(map(len, said.splitlines())) <= 80

@@ -15,6 +15,7 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cli.commands import main
 from elector.evaluation.resolved import numbers_of, resolved
+from transcode.runs import checks, query
 
 SPACE: dict[str, Any] = {
     "name": "s",
@@ -79,6 +80,47 @@ def test_settings_of_several_workloads(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs the name of one") as caught:
         searched(tmp_path / "s", workloads=several, objectives={"workload.batch * 1": "min"})
     assert "serve.workload.batch" in caught.value.message()
+
+
+#: Three machines, of which one writes its rows, one has them by default, and one has none.
+MIXED = [
+    {"base": "systolic", "rows": [16, 32]},
+    {"base": "tpu-v4i"},
+    {"base": "l4-24gb"},
+]
+
+
+def test_settings_that_only_one_alternative_writes(tmp_path: Path) -> None:
+    """They are what they resolve to, as where no alternative writes them."""
+    space: dict[str, Any] = {
+        "model": {"base": "bert-tiny"},
+        "accelerator": MIXED,
+        "define": {"z": "latency_s * accelerator.rows"},
+        "objectives": {"latency_s": "min"},
+        "record": ["z"],
+    }
+    designs = searched(tmp_path / "r", **space)
+    rows = (designs["z"] / designs["latency_s"]).round(9)
+    assert dict(zip(designs["accelerator"], rows.fillna(0), strict=True))["tpu-v4i"] == 128
+    assert sorted(rows.dropna()) == [16, 32, 128]
+    assert designs["accelerator.rows"].isna().sum() == 2  # as it was written
+    bounded = searched(tmp_path / "s", **space, constraints=["accelerator.rows >= 32"])
+    assert sorted(bounded["z"][bounded["feasible"]].notna()) == [True, True]
+    for where, found in (("accelerator.rows >= 128", 1), ("not accelerator.rows < 32", 2)):
+        front = transcode.front(tmp_path / "r", where=[where], objectives="z:max,latency_s:min")
+        assert len(front) == found, where
+    asked = ["accelerator.rows >= 128", "accelerator.rows > 128"]
+    verdicts = checks.check(query.opened(tmp_path / "r"), asked, None)
+    assert [v.passed for v in verdicts] == [True, False]
+
+
+def test_an_objective_without_a_value_is_named(tmp_path: Path) -> None:
+    designs = searched(
+        tmp_path / "r", accelerator=MIXED, objectives={"latency_s * accelerator.rows": "min"}
+    )
+    without = designs[designs["accelerator"] == "l4-24gb"]
+    said = "objective latency_s * accelerator.rows has no value for it"
+    assert not without["feasible"].any() and set(without["reason"].astype(str)) == {said}
 
 
 @pytest.mark.parametrize(

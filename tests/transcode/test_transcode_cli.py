@@ -55,6 +55,20 @@ def test_search_front_plot(folder: Path) -> None:
     assert drawn.exit_code == 0 and (folder / "x.png").exists()
 
 
+def test_tables_in_a_pipe_are_as_wide_as_columns_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke("search", "tiny.yaml", "--quiet").exit_code == 0
+    whole = invoke("front", "results/tiny").stdout
+    assert max(map(len, whole.splitlines())) > 60
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = invoke("front", "results/tiny").stdout.partition("\nthe same in")[0]
+    assert max(map(len, narrow.splitlines())) <= 60
+    for nonsense in ("", "wide", "-60", "0", "9" * 50):
+        monkeypatch.setenv("COLUMNS", nonsense)
+        assert invoke("front", "results/tiny").stdout == whole, nonsense
+
+
 def test_sweep_repeats_the_front_bit_for_bit(folder: Path) -> None:
     assert invoke("search", "tiny.yaml", "--quiet").exit_code == 0
     table = "results/tiny/front.csv"

@@ -298,8 +298,10 @@ def front(
     transcode front results/bert
     transcode front results/bert --format csv > front.csv
     transcode front results/bert --uncertainty
-    transcode front results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
-    transcode front results/bert --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
+    transcode front results/bert --where 'area_mm2 <= 100' \\
+        --objectives accuracy,tune.energy_j
+    transcode front results/bert \\
+        --weights accuracy=0.5,tune.energy_j=0.3,area_mm2=0.1
     """
     from elector.studies.uncertainty import Sampling
     from transcode import runs
@@ -314,7 +316,8 @@ def front(
 
     def ask(recorded: Recorded) -> tuple[Recorded, dict[str, float], Front, str]:
         weighted = runs.choice.weights_of(recorded, weights) if weights is not None else {}
-        chosen = runs.query.front(recorded, where, objectives or ",".join(weighted) or None)
+        asked = ",".join(weighted) or None if objectives is None else objectives
+        chosen = runs.query.front(recorded, where, asked)
         nothing = "" if len(chosen.archive) else report.nothing_found(recorded, where)
         return recorded, weighted, chosen, nothing
 
@@ -369,8 +372,10 @@ def check(
     very same number.
 
     \b
-    transcode check results/smoke --require 'latency_s <= 5 ms and energy_j <= 20e-3'
-    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' --baseline agreed
+    transcode check results/smoke \\
+        --require 'latency_s <= 5 ms and energy_j <= 20e-3'
+    transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' \\
+        --baseline agreed
     """
     from elector.base.output import check_output, whole
     from transcode import runs

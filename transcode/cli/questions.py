@@ -47,7 +47,8 @@ def plot(run: Path, out: Path | None, where: tuple[str, ...], objectives: str | 
     \b
     transcode plot results/bert
     transcode plot results/bert --out front.pdf
-    transcode plot results/bert --where 'area_mm2 <= 100' --objectives accuracy,tune.energy_j
+    transcode plot results/bert --where 'area_mm2 <= 100' \\
+        --objectives accuracy,tune.energy_j
     """
     from elector.base.output import PICTURES, check_output
     from transcode import runs
@@ -158,7 +159,8 @@ def compare(
     \b
     transcode compare results/monday results/tuesday
     transcode compare results/a results/b --out both.png
-    transcode compare results/a results/b --reference-point latency_s=1s,area_mm2=858mm2
+    transcode compare results/a results/b \\
+        --reference-point latency_s=1s,area_mm2=858mm2
     """
     from elector.base.output import PICTURES, check_output
     from transcode import runs

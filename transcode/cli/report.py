@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 ROWS = 20
 #: Designs shown where one is chosen: it and those next to it.
 NEAREST = 5
-#: Width of a table that goes into a file or a pipe.
+#: Width of a table that goes into a file or a pipe, where COLUMNS does not say it.
 _WIDE = 400
+#: Least width that is believed.
+_NARROW = 20
 #: Columns of words that go on in the next line where the terminal is narrow.
 _SENTENCES = ("design", "requirement", "found", "run")
 #: Objective that is a bound -> what it is a bound of.
@@ -69,7 +72,7 @@ def moment(taken: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()
             click.echo(line, err=True)
         click.echo(text, nl=False)
         return
-    manifest, console = dict(taken.manifest), _console()
+    manifest, console = dict(taken.manifest), console_of_stdout()
     _said(
         (
             *lines,
@@ -136,7 +139,7 @@ def choice(
         if (weight := weights.get(o.name, 0.0))
     )
     line = f"chosen: {front.archive.ids[0]}, the most of {terms}, as shares of the largest"
-    _console().print(line, markup=False, highlight=False, soft_wrap=True)
+    console_of_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _selected(
@@ -150,7 +153,7 @@ def _selected(
     objectives = {o.name: o.direction for o in space.objectives}
     names, *rows = csv.reader(runs.front.csv_text(space, front.archive).splitlines())
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    console = _console()
+    console = console_of_stdout()
     description = {**recorded.manifest["space"], "objectives": objectives}
     notes = _front({"space": description}, columns, console, extra, title)
     notes.append(f"of {front.looked_at:,} feasible designs that were recorded and asked for")
@@ -194,7 +197,7 @@ def _rows(rows: list[dict[str, object]], format: str, title: str) -> None:
         click.echo(stream.getvalue(), nl=False)
     else:
         cells = {_heading(key): [_brief(row[key]) for row in rows] for key in rows[0]}
-        console = _console()
+        console = console_of_stdout()
         _said([title], console)
         console.print(_table(cells))
 
@@ -207,10 +210,15 @@ def _brief(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _console() -> Console:
+def console_of_stdout() -> Console:
+    """What tables are printed on: as wide as the terminal, or as COLUMNS says of a pipe."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=_WIDE, color_system=None)
+    if sys.stdout.isatty():
+        return Console()
+    asked = os.environ.get("COLUMNS", "")
+    wide = int(asked) if asked.isdecimal() and len(asked) < 5 else 0
+    return Console(width=wide if wide >= _NARROW else _WIDE, color_system=None)
 
 
 def _about(manifest: dict[str, Any], folder: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elector.base.units import format_si
+from transcode.cli.report import console_of_stdout
 
 if TYPE_CHECKING:
     from transcode.training.loop import TrainingProgress
@@ -46,14 +46,12 @@ def result(entries: Mapping[str, Any], folder: Path, format: str) -> None:
         writer.writerows(rows)
         click.echo(stream.getvalue(), nl=False)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "", title=f"{entries['model']} on {entries['task']}", show_header=False)
     for row in rows:
         table.add_row(*row)
-    console = Console() if sys.stdout.isatty() else Console(width=100, color_system=None)
-    console.print(table)
+    console_of_stdout().print(table)
     click.echo(f"files in {folder}: {', '.join(entries['files'])}")
 
 

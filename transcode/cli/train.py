@@ -195,7 +195,8 @@ def train(
 
     \b
     transcode train bert-tiny digits --tau-i 0.05 --tau-t 1e-4
-    transcode train encoder co2 --set model.layers=2 --set model.hidden=64 --switch hpt
+    transcode train encoder co2 --set model.layers=2 --set model.hidden=64 \\
+        --switch hpt
     elector simulate results/train-bert-tiny-digits/model.yaml acceltran-server \\
         --mode training --sparsity results/train-bert-tiny-digits/sparsity.csv
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elector.base.output import lay_out
 from transcode.pareto import nondominated, spread
 from transcode.plot.picture import Axis, Mark, Picture, quantity_of, rank
 
@@ -55,7 +56,7 @@ def draw(picture: Picture) -> Figure:
         _panel(ax, picture, *_pair(picture, row, column))
         _label(ax, *_pair(picture, row, column), left=column == 0, bottom=row == panels - 1)
     _beside(figure, picture, places, panels)
-    figure.draw_without_rendering()
+    lay_out(figure)
     for (row, column), ax in drawn.items():
         _badges(ax, picture, *_pair(picture, row, column))
     return figure

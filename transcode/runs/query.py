@@ -22,7 +22,7 @@ from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.runs.parts import Stretch
-from transcode.space import Objective, Space, grammar, numbers, quantities, registry
+from transcode.space import Objective, Space, grammar, quantities, registry, settings
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
 _THREADS = 2
@@ -137,9 +137,10 @@ def settled(run: Path, ask: Callable[[Recorded], _Answer]) -> _Answer:
 class PartColumns:
     """The asked columns of the feasible designs of a stretch of one part file.
 
-    number : of the file. rows : (D,) places in it. ids : (D,). columns : name -> (D,).
+    number : of the file. rows : (D,) places in it. ids : (D,). columns, results : name -> (D,).
     """
 
+    space: Space
     number: int
     rows: np.ndarray
     ids: np.ndarray
@@ -150,7 +151,9 @@ class PartColumns:
         """(D,) numbers or texts, as conditions compare them."""
         if name == "id":
             return self.ids
-        return self.results[name] if name in self.results else numbers(self.columns[name])
+        if name in self.results:
+            return self.results[name]
+        return settings.numbers_of_all(self.space, name, self.columns)
 
     def take(self, index: np.ndarray) -> PartColumns:
         """The designs at `index`.
@@ -158,6 +161,7 @@ class PartColumns:
         index : (N,) places.
         """
         return PartColumns(
+            self.space,
             self.number,
             self.rows[index],
             self.ids[index],
@@ -177,9 +181,11 @@ def scan(
     """
     space = recorded.space
     results = [n for n in names if n in recorded.results]
-    settings = [n for n in names if n in space.names and n not in results]
-    varied = [n for n in settings if n in space.varied or n in ("model", "accelerator")]
-    fixed = {p.name: p.values[0] for p in space.parameters if p.name in settings}
+    asked = [n for n in names if n in space.names and n not in results]
+    partly = settings.partly_written(space, asked)
+    needed = space.names if partly else asked  # what a setting resolves to hangs on all others
+    varied = [n for n in needed if n in space.varied or n in ("model", "accelerator")]
+    fixed = {p.name: p.values[0] for p in space.parameters if p.name in needed}
     fixed = {n: v for n, v in fixed.items() if n not in varied}
 
     def read(stretch: parts.Stretch) -> PartColumns:
@@ -194,6 +200,7 @@ def scan(
         columns = {n: parts.column(table[n]).take(rows) for n in varied}
         columns |= {n: Column.constant(v, len(rows)) for n, v in fixed.items()}
         part = PartColumns(
+            space,
             stretch.number,
             stretch.start + rows,
             kept(table["id"].to_numpy()),
@@ -264,9 +271,13 @@ def objectives_of(recorded: Recorded, text: str | None) -> tuple[Objective, ...]
         return recorded.space.objectives
     own = {o.name: o for o in recorded.space.objectives}
     chosen: dict[str, Objective] = {}
+    if not text.strip():
+        raise InputError("is empty", field="--objectives", allowed=recorded.results)
     for item in text.split(","):
         name, colon, direction = (part.strip() for part in item.partition(":"))
         require(recorded, name, "--objectives")
+        if name in chosen:
+            raise InputError("named twice", field="--objectives", value=name)
         if colon and direction not in ("min", "max"):
             raise InputError("must be min or max", field="--objectives", value=item.strip())
         known = own.get(name, Objective(name, registry().get(name).better == "up"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,10 @@ def _require_whole(recorded: query.Recorded) -> None:
 
 def _run(opened: list[query.Recorded], out: Path) -> SearchRun:
     first = opened[0]
-    space = objective.bound(first.space, list(first.results))
+    define = {n: made for n, made in first.space.define.items() if n in first.results}
+    measured = [name for name in first.results if name not in define]
+    # What is defined and nobody asked for may be of results that were not recorded.
+    space = objective.bound(replace(first.space, define=define), measured)
     problem = Problem(space, _nothing)
     given = first.manifest.get("reference_point")
     names = [o.name for o in space.objectives]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elector.base.errors import InputError
+from elector.cost.results import ENDS
 from transcode.space import grammar
 from transcode.space.phases import RUN
 from transcode.space.results import registry
@@ -46,11 +47,31 @@ def define(
             )
         if name in registry():
             raise InputError("is a result already", file=file, field=f"define.{name}", value=name)
+        stem, _, end = name.rpartition("_")
+        if end in ENDS and (registry().bounded(name) or stem in written):
+            raise InputError(
+                f"is what an end of the interval of {stem} is called",
+                file=file,
+                field=f"define.{name}",
+                value=name,
+            )
         expressions[name] = grammar.parse_value(text, file=file, field=f"define.{name}")
     for name in objectives:
         if not _DOTTED.fullmatch(name):
             expressions[name] = grammar.parse_value(name, file=file, field="objectives")
     return _ordered(expressions, file)
+
+
+def constants(define: Mapping[str, grammar.Expression]) -> set[str]:
+    """The names that are the same number for every design.
+
+    define : each name behind those it is made of.
+    """
+    alike: set[str] = set()
+    for name, expression in define.items():
+        if alike.issuperset(expression.names):
+            alike.add(name)
+    return alike
 
 
 def _ordered(

@@ -72,6 +72,8 @@ _QUOTIENTS = ("/", "//", "%")
 _ALIKE = ("+", "-", "min", "max", "negative", "abs", "in", *_COMPARISONS)
 #: The unit of what mixes several, which no number can be written in.
 MIXED = ""
+#: Characters of the longest unit that is derived; a product of more factors is a plain number.
+_LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _unit(node: Node, quantities: Mapping[str, NamedQuantity]) -> str | None:
         first, second = own[0] or "1", own[1] or "1"
         if MIXED in own:
             return MIXED
-        return quantity.product(first, second, -1 if node.operator == "/" else 1)
+        unit = quantity.product(first, second, -1 if node.operator == "/" else 1)
+        return unit if len(unit) <= _LONGEST else MIXED
     if node.operator in ("%", "//"):
         return own[0]
     given = {unit for unit in own if unit is not None}

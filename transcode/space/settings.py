@@ -21,6 +21,7 @@ from elector.evaluation.resolved import numbers_of
 from elector.evaluation.settings import field_of
 from transcode.space.codes import Space
 from transcode.space.syntax import Expression
+from transcode.space.values import numbers
 
 _SPACES = ("model", "accelerator", "workload")
 _NUMBERS = ("int", "float", "bool")
@@ -98,6 +99,34 @@ def values_of(
     for workload, own in by_workload.items():
         given = {k: Column.constant(v, size) for k, v in space.workloads[workload].items()}
         keys = {name: name.removeprefix(f"{workload}.") if workload else name for name in own}
-        numbers = numbers_of({**columns, **given}, size, list(keys.values()))
-        values |= {name: numbers[key] for name, key in keys.items()}
+        found = numbers_of({**columns, **given}, size, list(keys.values()))
+        values |= {name: found[key] for name, key in keys.items()}
+    return values
+
+
+def partly_written(space: Space, names: Iterable[str]) -> list[str]:
+    """Those of the names whose numbers only some alternatives of the space write.
+
+    names : of settings that the space writes, dotted.
+    """
+    nothing = np.zeros((0, len(space.parameters)), dtype=np.int32)
+    return [n for n in names if is_number(n) and None in space.column(n, nothing).values]
+
+
+def numbers_of_all(space: Space, name: str, columns: Mapping[str, Column]) -> np.ndarray:
+    """(D,) what expressions compare of a setting that the space writes; texts or floats.
+
+    Where the alternative of a design does not write it, the number is the one it resolves to, as
+    in a space that does not write it at all; NaN where the design has none.
+
+    name : dotted. columns : the designs, decoded.
+    """
+    column = columns[name]
+    values = numbers(column)
+    if None not in column.values or not is_number(name):
+        return values
+    rows = np.flatnonzero(np.isnan(values))
+    if len(rows):
+        own = {key: every.take(rows).compact() for key, every in columns.items()}
+        values[rows] = values_of(space, [name], own, len(rows))[name]
     return values
