@@ -261,3 +261,9 @@ def test_a_name_that_is_no_text_is_no_traceback(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent.parent / "docs" / "examples" / "model.yaml", tmp_path / name)
     done = run("elector", "simulate", name, "systolic", cwd=tmp_path)
     assert done.returncode == 0 and r"\udcff.yaml on systolic" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", ["elector simulate bert-tiny systolic", "transcode --version"])
+def test_a_terminal_of_thousands_of_digits_is_none(program: str, tmp_path: Path) -> None:
+    done = run(*program.split(), cwd=tmp_path, env={"COLUMNS": "9" * 5000, "LINES": "9" * 5000})
+    assert done.returncode == 0 and done.stdout and "Traceback" not in done.stderr

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FAILED, INTERRUPTED = 1, 130
+#: Sizes of a terminal in the environment, and the most digits of one: more is no size, and what
+#: draws tables would not read it.
+_SIZES, _DIGITS = ("COLUMNS", "LINES"), 6
 #: Bytes that are asked for once and handed back at once. glibc gives freed memory of more than
 #: twice the largest piece it has seen freed back to the system, which clears each page anew when
 #: it is asked for again: up to a fifth of an evaluation. 32 MiB is the most that it minds.
@@ -30,6 +33,9 @@ def run(name: str) -> NoReturn:
     130 where the user interrupted it.
     """
     _keep_memory()
+    for size in _SIZES:
+        if len(os.environ.get(size, "")) > _DIGITS:
+            del os.environ[size]
     # A shell that starts a command in the background has it ignore interrupts: left so.
     heeded = {number: signal.getsignal(number) for number in _endings()}
     for number, handler in heeded.items():

@@ -106,9 +106,9 @@ def comparison(told: Mapping[str, Any]) -> None:
     some = (
         f" among {told['designs']:,} designs spread over the front" if told.get("thinned") else ""
     )
-    words = (
-        f"{len(pairs):,} pairs of neighbours{some}: {apart:,} told apart, {open:,} not told apart"
-    )
+    several = "s" * (len(pairs) != 1)
+    words = f"{len(pairs):,} pair{several} of neighbours{some}: "
+    words += f"{apart:,} told apart, {open:,} not told apart"
     if other := len(pairs) - apart - open:
         words += f", {other:,} of which one may beat the other"
     click.echo("\n" + text.paragraph(words))
