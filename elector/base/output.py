@@ -249,7 +249,7 @@ def _literal(figure: Any) -> Iterator[None]:
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-        text.set_text(_UNSEEN.sub(lambda found: repr(found[0])[1:-1], text.get_text()))
+        text.set_text(_UNSEEN.sub(lambda sign: repr(sign[0])[1:-1], text.get_text()))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
         yield

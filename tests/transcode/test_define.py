@@ -243,3 +243,27 @@ def test_a_name_that_nothing_uses_harms_nothing(tmp_path: Path) -> None:
     }
     run(tmp_path / "r", space, budget=8)
     assert (tmp_path / "r" / "front.json").exists()
+
+
+def test_runs_with_expressions_are_merged(tmp_path: Path) -> None:
+    """What a space defines is worked out again; what nobody asked for need not be recorded."""
+    space = {
+        "name": "s",
+        "model": {"base": "bert-tiny"},
+        "accelerator": {"base": "systolic", "rows": [16, 32, 64]},
+        "define": {"edp": "energy_j * latency_s", "twice": "2 * edp", "idle": "power_w * 2"},
+        "objectives": {"twice": "min", "area_mm2 * accelerator.cols": "min"},
+        "constraints": ["edp > 0", "accelerator.arrays <= 9"],
+    }
+    for seed in (1, 2):
+        transcode.search(space, out=tmp_path / str(seed), seed=seed, budget=2, sampler="random")
+    whole = transcode.search(space, out=tmp_path / "whole", sampler="enumerate")
+    runs = [str(tmp_path / str(seed)) for seed in (1, 2)]
+    done = CliRunner().invoke(main, ["merge", *runs, "--out", str(tmp_path / "one")])
+    assert done.exit_code == 0, done.output
+    merged = pd.read_parquet(tmp_path / "one" / "designs").set_index("accelerator.rows")
+    every = pd.read_parquet(whole.folder / "designs").set_index("accelerator.rows")
+    assert len(merged) >= 2
+    pd.testing.assert_frame_equal(
+        merged.drop(columns="id"), every.loc[merged.index, merged.columns].drop(columns="id")
+    )

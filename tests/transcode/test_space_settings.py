@@ -106,9 +106,9 @@ def test_settings_that_only_one_alternative_writes(tmp_path: Path) -> None:
     assert designs["accelerator.rows"].isna().sum() == 2  # as it was written
     bounded = searched(tmp_path / "s", **space, constraints=["accelerator.rows >= 32"])
     assert sorted(bounded["z"][bounded["feasible"]].notna()) == [True, True]
-    for where, found in (("accelerator.rows >= 128", 1), ("not accelerator.rows < 32", 2)):
+    for where, kept in (("accelerator.rows >= 128", 1), ("not accelerator.rows < 32", 2)):
         front = transcode.front(tmp_path / "r", where=[where], objectives="z:max,latency_s:min")
-        assert len(front) == found, where
+        assert len(front) == kept, where
     asked = ["accelerator.rows >= 128", "accelerator.rows > 128"]
     verdicts = checks.check(query.opened(tmp_path / "r"), asked, None)
     assert [v.passed for v in verdicts] == [True, False]

@@ -99,8 +99,8 @@ def values_of(
     for workload, own in by_workload.items():
         given = {k: Column.constant(v, size) for k, v in space.workloads[workload].items()}
         keys = {name: name.removeprefix(f"{workload}.") if workload else name for name in own}
-        found = numbers_of({**columns, **given}, size, list(keys.values()))
-        values |= {name: found[key] for name, key in keys.items()}
+        resolved = numbers_of({**columns, **given}, size, list(keys.values()))
+        values |= {name: resolved[key] for name, key in keys.items()}
     return values
 
 
