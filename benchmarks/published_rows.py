@@ -256,7 +256,7 @@ SERVED = {
     "8B": {"hidden": 4096, "layers": 32, "heads": 32, "feed_forward": 14336},
     "70B": {"hidden": 8192, "layers": 80, "heads": 64, "feed_forward": 28672},
 }
-#: Share of the peak that no whole step reaches (most rows of this table at most 0.53): prompts of a
+#: Share of the peak that no whole step reaches (rows of other files at most 0.49): prompts of a
 #: row beyond it were not all computed, whether a prefix cache had them or requests did not follow
 #: one another as fast as the row says. Such a row is shown, and sets no width of an interval.
 REACHED = 2 / 3
@@ -290,15 +290,19 @@ def served(folder: Path) -> list[Row]:
             "workload.attention": "flash",
             "workload.serving": "continuous",
         }
-        note = ""
+        notes = []
         if (share := _of_peak(settings, r)) > REACHED:
-            note = f"needs {100 * share:.0f} % of the peak: not all prompts were computed"
-            note += "; sets no width"
+            notes.append(f"needs {100 * share:.0f} % of the peak: not all prompts were computed")
+            notes.append("sets no width")
         if precision == "fp8" and r["backend"] == WIDE_CACHE and "FP8" not in r["model_path"]:
             settings["workload.kv_cache"] = "bf16"
-            note = "cache in 16 bits: as the engine keeps it unless asked; not stated"
+            notes.append("cache in 16 bits: as the engine keeps it unless asked; not stated")
         figure = ("time_per_output_token_s", float(r["silicon_tpot_ms"]), "ms")
-        about = (f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}", note, False)
+        about = (
+            f"aiconfigurator-core 0.12.0 silicon_sample.csv {r['id']}",
+            "; ".join(notes),
+            False,
+        )
         group = (STACKS[r["backend"]], f"serving {precision}", "serving")
         rows.append(row(r["id"], settings, figure, group, about))
     return rows

@@ -12,6 +12,7 @@ import csv
 import functools
 import io
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -359,7 +360,7 @@ def _field(row: dict[str, str]) -> Field:
 
 
 #: Other tables -> how they begin; and bytes of a file that are looked at.
-_NO_CSV = {"JSON": (b"{", b"["), "a Parquet file": (b"PAR1",)}
+_NO_CSV = {"JSON": rb"\{\s*(\"|\}|$)|\[\s*(\{|\[|\"|$)", "a Parquet file": rb"PAR1"}
 _START = 4096
 
 
@@ -407,8 +408,8 @@ def csv_lines(
     limit : most bytes of the file.
     """
     data = read_bytes(path, limit) if data is None else data
-    for kind, starts in _NO_CSV.items():
-        if data[:_START].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(starts):
+    for kind, start in _NO_CSV.items():
+        if re.match(start, data[:_START].removeprefix(b"\xef\xbb\xbf").lstrip()):
             raise InputError(f"is {kind}, not a table of comma-separated values", file=path)
     if b"\0" in data:
         raise InputError("is a binary file, not text", file=path)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.cost.pricing import Prices, Rate, standing
+from elector.cost.pricing import Prices, standing
 from elector.cost.schedule import Timing, rows_by_stage, schedule
 from elector.machines.activity import POWER
 from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
@@ -86,7 +86,7 @@ def limit(
             fits = watts(middle) <= clocked.limit
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     speed = np.where(free, 1.0, low)[stages.of_row]
-    prices = at_voltage(prices, machine, voltage(clocked, speed), len(stages.rows) > 1)
+    prices = at_voltage(prices, machine, voltage(clocked, speed))
     return _counted(activity, at_speed(activity, speed)), prices, speed
 
 
@@ -220,18 +220,16 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     return replace(changed, power=replace(power, speed=speed))
 
 
-def at_voltage(prices: Prices, machine: Machine, volts: Array, several: bool) -> Prices:
+def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
     """Prices of the core's actions at a voltage (R, D) relative to the full clock's.
 
+    Row by row also where a design has one stage: with others in its batch that have more, its sums
+    are then the same to the last bit.
+
     volts : (R, D) voltage over that of the full clock, the same in all rows of a stage.
-    several : whether there is more than one stage, so that rows may differ.
     """
-
-    def lowered(rate: Rate) -> Rate:
-        return replace(rate, by_row=volts**2) if several else rate.times(volts[0] ** 2)
-
     actions = {
-        name: lowered(rate) if machine.actions[name].core else rate
+        name: replace(rate, by_row=volts**2) if machine.actions[name].core else rate
         for name, rate in prices.actions.items()
     }
     return replace(prices, actions=actions)

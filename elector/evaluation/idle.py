@@ -15,7 +15,8 @@ Array = np.ndarray
 _SETTING = re.compile(r"accelerator\.(units|links)\.([^.]+)\.")
 #: What is said of a setting, by what it belongs to.
 _SAID = {
-    "units": "{key} changes area and idle power at most: {name} is given nothing to do",
+    "units": "{key} changes no time: {name} is given nothing to do (its area, idle power and "
+    "peak count, and it has to be possible)",
     "links": "{key} changes nothing: nothing goes over the link {name}",
 }
 

@@ -231,5 +231,7 @@ WHEN = {
     "time_per_output_token_s": "it takes two tokens that are generated: --generate 2 or more",
     "perplexity_increase": "no published score tells what these number formats cost",
     "cells": "it takes a machine whose weights lie in cells, such as isaac or hpt",
+    "bandwidth_utilization": "it takes a convention that counts with main memory, and a machine "
+    "that says what it moves",
     "host_bound": "it takes a GPU, whose kernels a host starts",
 }

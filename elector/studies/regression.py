@@ -31,8 +31,6 @@ REGRESSIONS = VERDICTS[:5]
 #: Cells without a value.
 _NOTHING = ("", "nan")
 _FLAGS = {"true": 1.0, "false": 0.0, "nan": math.nan}
-#: What exists where cells wear (data/results.csv): how long they last may have no end.
-_ENDLESS = "cells"
 #: Most lines of a table that a message names.
 _SHOWN = 4
 
@@ -349,8 +347,7 @@ def _number(name: str, text: str) -> float | None:
         value = _FLAGS[text.lower()] if metric.flag and text else float(text or "nan")
     except (ValueError, KeyError):
         return None
-    endless = metric.exists == _ENDLESS
-    return value if 0 <= value < math.inf or (value == math.inf and endless) else None
+    return value if 0 <= value < math.inf else None
 
 
 def _metric(

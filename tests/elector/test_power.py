@@ -103,6 +103,20 @@ def test_later_tokens_do_not_decide_how_fast_a_prompt_is_read() -> None:
     assert float(free["time_to_first_token_s"]) < 0.9 * seconds[0]
 
 
+def test_a_design_of_one_stage_has_the_same_bits_beside_one_of_two() -> None:
+    """Alone it has no row of the later tokens, in the batch it has some that it does not run."""
+    each = {"workload.generate": [1, 64] * 6, "workload.batch": [1, 3, 8] * 4}
+    columns = columns_of({"model": "llama-3.1-8b", "accelerator": "l4-24gb"}, 12)
+    columns |= {key: Column.of(values) for key, values in each.items()}
+    columns["accelerator.power_limit"] = Column.of([40.0] * 6 + [72.0] * 6)
+    together = evaluate(columns, 12, level="groups")
+    for i in range(12):
+        own = {key: column.take(np.array([i])).compact() for key, column in columns.items()}
+        alone = evaluate(own, 1, level="groups")
+        for name in alone.names():
+            np.testing.assert_array_equal(alone.scalar(name)[0], together.scalar(name)[i], name)
+
+
 def test_each_stage_is_explained_at_its_own_voltage() -> None:
     ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 100}
     told = elector.explain("llama-3.1-8b", "l4-24gb", "energy_j", settings=ask)

@@ -231,16 +231,14 @@ def test_a_cell_that_is_no_number_is_a_missing_result(
     assert verdicts(agreed, changed(tmp_path, agreed, 0, latency_s=cell)) == verdicts(agreed, new)
 
 
-def test_a_lifetime_without_an_end_that_got_one_moved(tmp_path: Path) -> None:
-    """The one result that may be infinite: of cells that nothing writes."""
+@pytest.mark.parametrize("name", ["lifetime_years", "effective_bits", "endurance_writes"])
+def test_nothing_lasts_for_ever(tmp_path: Path, name: str) -> None:
+    """Cells that nothing writes have no lifetime: an infinite one comes from elsewhere."""
     chip = swept(tmp_path, "chip", "model,accelerator\nbert-tiny,isaac\n")
-    wearing = changed(tmp_path, chip, 0, lifetime_years="inf").rename(tmp_path / "wearing.csv")
-    worn = changed(tmp_path, wearing, 0, lifetime_years="3")
-    for tolerance in (0.0, 0.5):
-        (entry, *_) = compare(wearing, worn, metrics=["lifetime_years"], tolerance=tolerance)
-        assert entry.verdict == "worse" and entry.change == -1.0
-    (entry, *_) = compare(worn, wearing, metrics=["lifetime_years"])
-    assert entry.verdict == "better" and entry.change is None
+    endless = changed(tmp_path, chip, 0, **{name: "inf"})
+    (entry, *_) = compare(chip, endless, metrics=[name])
+    assert entry.verdict == "missing"
+    assert run("compare", str(endless), str(chip), "--metric", name).exit_code == 2
 
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "-1", "fast", "1e999", "True"])

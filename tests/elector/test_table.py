@@ -271,6 +271,13 @@ def test_tables_of_other_kinds_are_named(tmp_path: Path, data: bytes, kind: str)
         assert said.exit_code == 2 and f"a.csv: is {kind}" in said.stderr, words
 
 
+@pytest.mark.parametrize("name", ["[a]", "{id}", "[1"])
+def test_a_header_may_begin_as_json_does(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{name},b\n1,2\n")
+    assert read_csv(path) == ([name, "b"], [(2, ["1", "2"])])
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -70,9 +70,9 @@ _LOGIC = ("and", "or", "not")
 _QUOTIENTS = ("/", "//", "%")
 #: Operators whose operands and result have one unit.
 _ALIKE = ("+", "-", "min", "max", "negative", "abs", "in", *_COMPARISONS)
-#: The unit of what mixes several, which no number can be written in.
+#: The unit of what mixes several, or too many, which no number can be written in.
 MIXED = ""
-#: Characters of the longest unit that is derived; a product of more factors is a plain number.
+#: Characters of the longest unit that is derived; a product of more factors has MIXED.
 _LONGEST = 80
 
 

@@ -226,8 +226,12 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
 
 
 def _host_bound(launching: Array, device: Array) -> dict[str, Array]:
-    """Whether the host decides, which launches for (D,) seconds; device : (R, D) busy seconds."""
-    return {"host_bound": launching > sum_rows(device)}
+    """Whether the host decides, which launches for (D,) seconds; device : (R, D) busy seconds.
+
+    Where nothing is launched, nobody waits for it.
+    """
+    busy = sum_rows(device)
+    return {"host_bound": (launching > busy) & (busy > 0.0)}
 
 
 def _clocked(
