@@ -140,9 +140,10 @@ def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "least"),
     [
-        ("laws", 8),
+        pytest.param("laws", 8, marks=pytest.mark.slow),
         ("test_prices.py test_records.py", 3),  # every term multiplies out, no record is lost
-        ("test_notes.py", 2),  # the table option x machine x mode
+        # the table option x machine x mode
+        pytest.param("test_notes.py", 2, marks=pytest.mark.slow),
     ],
 )
 def test_the_tests_of_all_machines_find_it(copy: Path, files: str, least: int) -> None:

@@ -20,8 +20,8 @@ SPACES = sorted(
 DESIGNS = {"elector": 3000, "bert": 3000, "llm": 1500}
 #: Spaces that take seconds.
 LONG = ("transcode", "transcode-nas", "llm")
-#: Sizes of the batches that the same designs are evaluated in.
-PARTS = (1, 37, 400)
+#: Sizes of the batches that the same designs are evaluated in, and how many of each.
+PARTS, BATCHES = (1, 37, 400), 16
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_design_costs_the_same_in_any_batch(name: str) -> None:
 
     whole = costs(codes)
     for size in PARTS:
-        for start in range(0, min(len(codes), 40 * size), size):
+        for start in range(0, min(len(codes), BATCHES * size), size):
             for key, values in costs(codes[start : start + size]).items():
                 expected = whole[key][start : start + size]
                 np.testing.assert_array_equal(values, expected, err_msg=f"{key} of {size}")
