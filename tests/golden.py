@@ -13,7 +13,7 @@ import csv
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from elector.base.table import DATA, Column, read_csv
@@ -64,8 +64,8 @@ def designs() -> Iterator[tuple[str, str, str, dict[str, object]]]:
                 yield f"{model} {accelerator} {name}", model, accelerator, settings
 
 
-def rows() -> Iterator[tuple[str, str, str]]:
-    """(case, result, value at 10 digits) of all designs and fronts."""
+def rows(spaces: Collection[str] | None = None) -> Iterator[tuple[str, str, str]]:
+    """(case, result, value at 10 digits) of all designs, and of the fronts of some spaces."""
     listed = [
         (case, {"model": model, "accelerator": accelerator, **settings})
         for case, model, accelerator, settings in designs()
@@ -83,14 +83,16 @@ def rows() -> Iterator[tuple[str, str, str]]:
             for name, values in cost.groups[group].items():
                 if values[i] and not math.isnan(values[i]):
                     yield case, f"{group}.{name}", shown(values[i])
-    yield from fronts()
+    yield from fronts(spaces)
 
 
-def fronts() -> Iterator[tuple[str, str, str]]:
-    """The front of each shipped space after a small budget."""
+def fronts(spaces: Collection[str] | None = None) -> Iterator[tuple[str, str, str]]:
+    """The front of each shipped space, or of some of them, after a small budget."""
     from transcode import search
 
     for space in sorted(SPACES.glob("*.yaml")):
+        if spaces is not None and space.stem not in spaces:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             search(space, budget=BUDGET, seed=0, out=out, sampler="evolve")
@@ -122,9 +124,12 @@ def kept() -> dict[tuple[str, str], str]:
         return {(r["case"], r["result"]): r["value"] for r in csv.DictReader(stream)}
 
 
-def differences(limit: int = 20) -> list[str]:
-    """What moved, one line each."""
-    before, now = kept(), {(case, name): value for case, name, value in rows()}
+def differences(spaces: Collection[str] | None = None, limit: int = 20) -> list[str]:
+    """What moved, one line each; of the fronts those of some spaces, or of all."""
+    before, now = kept(), {(case, name): value for case, name, value in rows(spaces)}
+    if spaces is not None:
+        own = {f"space {name}" for name in spaces}
+        before = {k: v for k, v in before.items() if k[0] in own or not k[0].startswith("space ")}
     moved = [
         f"{' '.join(key)}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())
