@@ -87,8 +87,11 @@ def test_a_contrived_description(tmp_path: Path, suffix: str, name: str) -> None
         read(path)
 
 
+#: What a process held at most is that of its own memory: of a program that another has started the
+#: system's account (getrusage) begins with what that one held.
 MEASURE = """
-import resource, sys, time
+import re, resource, sys, time
+from pathlib import Path
 from elector.base.errors import InputError
 from elector.studies.sweep_table import read_table
 begin = time.process_time()
@@ -96,7 +99,11 @@ try:
     print(len(read_table(sys.argv[1])), "rows")
 except InputError as error:
     print(error)
-print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+took, status = time.process_time() - begin, Path("/proc/self/status")
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if status.exists():
+    held = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1])
+print(took, held * 1024)
 """
 TABLES: dict[str, Callable[[], str]] = {
     "alike": lambda: filled("bert-tiny,systolic,12,64\n", TABLE, HEADER),
