@@ -211,7 +211,7 @@ class Compiled:
                 kernels=gpu.kernels(prepared.ops.rows, stack, w),
                 passes=gpu.passes(prepared.ops.rows, stack, w),
             )
-            activity, priced, _ = limit(
+            activity, priced = limit(
                 prepared.ops, prepared.index, now.activity(slice(None)), prices, self.machine
             )
             timing = schedule(prepared.ops, prepared.index, activity)

@@ -16,7 +16,6 @@ than an operation takes, and what comes later does not decide how fast a prompt 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -43,15 +42,15 @@ HALVINGS = 28
 
 def limit(
     ops: Operations, index: Array, activity: Activity, prices: Prices, machine: Machine
-) -> tuple[Activity, Prices, Array]:
-    """Activity and prices at the clocks each design can hold, and those over the full one (R, D).
+) -> tuple[Activity, Prices]:
+    """Activity and prices at the clocks each design can hold (`Power.speed`).
 
     A design whose limit is not reached keeps its clock, and its numbers bit for bit.
     """
     activity = _within_budget(activity, prices)
     clocked = activity.power.clocked if activity.power is not None else None
     if clocked is None:
-        return activity, prices, np.ones((len(ops.rows), index.size))
+        return activity, prices
     stages = _Stages.of(ops, index.size)
     core, other = _joules(activity, prices, machine, clocked.running, stages)
 
@@ -87,18 +86,20 @@ def limit(
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     speed = np.where(free, 1.0, low)[stages.of_row]
     prices = at_voltage(prices, machine, voltage(clocked, speed))
-    return _counted(activity, at_speed(activity, speed)), prices, speed
+    return _told(clocked, activity, at_speed(activity, speed), speed), prices
 
 
-def _counted(full: Activity, held: Activity) -> Activity:
-    """The activity with the cycles that rows take at the clock they hold.
+def _told(clocked: Clocked, full: Activity, held: Activity, speed: Array) -> Activity:
+    """The activity with the cycles that rows take at the clock they hold, and what follows it.
 
-    full : the activity at the full clock. held : at the clock that is held.
+    full : the activity at the full clock. held : at `speed` (R, D) of it.
     """
-    assert held.power is not None and held.power.speed is not None
-    speed = held.power.speed
     share = speed * held.alone / np.maximum(full.alone, 1e-300)
-    return replace(held, cycles=np.where(speed < 1.0, full.cycles * share, full.cycles))
+    cycles = np.where(speed < 1.0, full.cycles * share, full.cycles)
+    told = held.told
+    if clocked.follows is not None:
+        told = replace(told, extra=told.extra | clocked.follows(held.alone))
+    return replace(held, cycles=cycles, told=told)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,7 +118,7 @@ class _Stages:
     def of(cls, ops: Operations, size: int) -> _Stages:
         """Those of D designs."""
         rows: dict[str, Array] = {}
-        for stage, places in ops.once(("stages",), functools.partial(rows_by_stage, ops)).items():
+        for stage, places in rows_by_stage(ops).items():
             clock = CLOCK_OF.get(stage, stage)
             rows[clock] = np.concatenate((rows[clock], places)) if clock in rows else places
         of_row = np.zeros(len(ops.rows), dtype=np.intp)
@@ -213,10 +214,7 @@ def at_speed(activity: Activity, speed: Array) -> Activity:
     seconds = clocked.seconds(speed)
     busy = {**activity.busy, clocked.resource: seconds}
     counts = {**activity.counts, **clocked.ran(seconds, speed)}
-    told = activity.told
-    if clocked.follows is not None:
-        told = replace(told, extra=told.extra | clocked.follows(seconds))
-    changed = replace(activity, busy=busy, counts=counts, alone=seconds, told=told)
+    changed = replace(activity, busy=busy, counts=counts, alone=seconds)
     return replace(changed, power=replace(power, speed=speed))
 
 

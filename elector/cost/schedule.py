@@ -90,7 +90,7 @@ def schedule(ops: Operations, index: Array, activity: Activity) -> Timing:
     """
     total, stages, streams = activity.start, {}, {}
     weight = np.array(activity.alone)
-    for stage, rows in ops.once(("stages",), functools.partial(rows_by_stage, ops)).items():
+    for stage, rows in rows_by_stage(ops).items():
         stages[stage], streams[stage] = _stage(ops, index, activity, rows, weight)
         total = total + stages[stage]
     for stage, seconds in started(ops, index, activity).items():
@@ -107,7 +107,7 @@ def started(ops: Operations, index: Array, activity: Activity) -> dict[str, Arra
 
     index : (D,) pair of each design, or (P,) the column of each layer.
     """
-    first = next(iter(ops.once(("stages",), functools.partial(rows_by_stage, ops))))
+    first = next(iter(rows_by_stage(ops)))
     workload, more = ops.workload, PROMPTS[1]
     if not any(row.phase == more for row in ops.rows):
         return {first: activity.start}
@@ -117,7 +117,11 @@ def started(ops: Operations, index: Array, activity: Activity) -> dict[str, Arra
 
 
 def rows_by_stage(ops: Operations) -> dict[str, Array]:
-    """Stage -> (N,) places of its rows, of the stages that have any."""
+    """Stage -> (N,) places of its rows, of the stages that have any; found once."""
+    return ops.once(("stages",), functools.partial(_rows_by_stage, ops))
+
+
+def _rows_by_stage(ops: Operations) -> dict[str, Array]:
     rows = {
         stage: np.array([i for i, row in enumerate(ops.rows) if row.phase in phases], dtype=int)
         for stage, phases in STAGES.items()

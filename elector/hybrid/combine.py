@@ -181,7 +181,7 @@ def _plain(machine: Machine, asked: BlockDesigns) -> _Solved:
         else:
             activity = prepared.activity(part)
         activity = reachable(machine, units.take(part), activity, asked.technology)
-        return limit(ops, index[part], activity, prices.take(part), machine)[:2]
+        return limit(ops, index[part], activity, prices.take(part), machine)
 
     return _Solved(at, prepared.least if isinstance(prepared, Planned) else None)
 
