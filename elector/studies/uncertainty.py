@@ -235,7 +235,8 @@ def sample(
     errors = _errors(sampling, wide, codes, own)
     cost = evaluate(columns, size, technology=sampling.drawn, level="groups")
     stages = _of_stages(cost, errors[0])
-    errors = _possible(cost, columns, size, (stages[_WHOLE], errors[1]))
+    late = stages[_WHOLE]
+    errors = late, _within_limits(cost, columns, size, late, errors[1])
     values = _priced(cost, errors, stages)
     dies = stated_dies(columns, size, sampling.samples, sampling.stream)
     if dies.units:
@@ -313,20 +314,14 @@ def _of_stages(cost: Cost, late: Array) -> dict[str, Array]:
     return factors
 
 
-def _possible(
-    cost: Cost, columns: Mapping[str, Column], size: int, errors: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    """The errors of time and power, (S, D) factors each, as far as they can be.
+def _within_limits(
+    cost: Cost, columns: Mapping[str, Column], size: int, late: Array, more: Array
+) -> Array:
+    """(S, D) errors of the power as far as they can be: no board draws more than its limit.
 
-    cost : of the S x D designs under the constants. Nothing does more than its peak, nor moves more
-    than its main memory does, so a time shrinks to its utilization at most; and no board draws more
-    than its limit, so power gives way.
+    cost : of the S x D designs under the constants. late, more : (S, D) errors of the time, which
+    stay, and of the power.
     """
-    late, more = errors
-    for name in _SHARES:
-        if name in cost.scalars:
-            busy = cost.scalars[name].reshape(late.shape)
-            late = np.fmax(late, np.minimum(busy, 1.0))
     limits = watt_limits(columns, size)
     parts = {
         part: joules.reshape(late.shape)
@@ -336,7 +331,7 @@ def _possible(
     power, seconds = (cost.scalars[n].reshape(late.shape) for n in (_POWER, "latency_s"))
     most = limits.most(power, seconds, parts)
     above = _grown(cost, late, more) / late / most
-    return late, more / np.where(above > 1.0, above * _ROUNDED_UP, 1.0)
+    return np.asarray(more / np.where(above > 1.0, above * _ROUNDED_UP, 1.0))
 
 
 def _priced(
