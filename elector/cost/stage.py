@@ -6,6 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,16 @@ def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, period
     """
     fill = np.maximum(chain - chain_load, 0.0) / (streams * periods)
     return np.maximum(load + fill, chain / streams)
+
+
+class _Held(NamedTuple):
+    """Seconds (D,) for which rows keep others from both units and memory, see `Overlap.holds`: all
+    of a stage, the chained ones, and those of attention; periods (D,) : layers."""
+
+    load: Array
+    part: Array
+    attended: Array
+    periods: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,10 +108,11 @@ class Stage:
         self.holds = []
         if activity.overlap.holds:
             usual = _passes(ops, index, activity, places, layers)
-            self.holds = [
-                (designs.sum(h[rows]), designs.sum(h[chained]), usual)
-                for h in activity.overlap.holds
-            ]
+            whole, part, attended = (
+                [designs.sum(h[some]) for h in activity.overlap.holds]
+                for some in (rows, chained, self.attention)
+            )
+            self.holds = [_Held(*of, usual) for of in zip(whole, part, attended, strict=True)]
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -111,7 +123,7 @@ class Stage:
             setattr(stage, name, of)
         for name in ("rounds", "single", "after"):
             setattr(stage, name, getattr(self, name)[places])
-        stage.holds = [(a[places], b[places], c[places]) for a, b, c in self.holds]
+        stage.holds = [_Held._make(values[places] for values in held) for held in self.holds]
         return stage
 
     def columns(self, places: Array) -> Array:
@@ -191,7 +203,8 @@ class Stage:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
             works[name] = load, here, there
-        return _OfRows(*self._rows_of(together, apart, n), works, self._in_turn(apart, n))
+        turns = self._in_turn(apart.busy, self.chained, n)
+        return _OfRows(*self._rows_of(together, apart, n), works, turns)
 
     def _bounds(
         self, together: Passed, apart: Passed, n: Array, rows: _OfRows
@@ -206,7 +219,7 @@ class Stage:
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
         more = rows.turns
-        for i, (load, part, periods) in enumerate(self.holds):
+        for i, (load, part, _, periods) in enumerate(self.holds):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
             taken = overlap(load + more, part + more, passes, n, periods)
@@ -284,14 +297,17 @@ class Stage:
             within = np.maximum(within, (inside - here) / share)
         return outside, within
 
-    def _in_turn(self, apart: Passed, n: Array) -> Array:
+    def _in_turn(self, busy: dict[str, Array], rows: Array, n: Array) -> Array:
         """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
-        the unit that does so most."""
+        the unit that does so most.
+
+        busy : resource -> (N, P) seconds of the rows (N,) in one of n streams.
+        """
         designs, most = self.designs, np.zeros(self.rounds.size)
-        turns = designs.turns(self.chained) if self.holds else None
-        for name, own in apart.busy.items():
+        turns = designs.turns(rows) if self.holds else None
+        for name, own in busy.items():
             if turns is not None and not designs.summed(name):
-                longer = designs.spread(n) * own - designs.each(name, self.chained)
+                longer = designs.spread(n) * own - designs.each(name, rows)
                 longer = np.where(turns, np.maximum(longer, 0.0), 0.0)
                 most = np.maximum(most, designs.sum(longer))
         return most
@@ -379,8 +395,10 @@ class Stage:
             alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
             own = replace(own, alone=alone, ahead=ahead)
         passes = designs.sum(chain(designs, self.led[2], own, _places(rows, len(ops.rows))))
-        # A resource works for all heads but one while that one passes.
-        works = most_of([self._of_a_head(name, own, apart, heads * n) for name in self.loads])
+        # A resource works for all heads but one while that one passes, and so do units and memory
+        # that take turns.
+        each = [self._of_a_head(name, own, apart, heads * n) for name in self.loads]
+        works = most_of([*each, *self._turns_of_a_head(own, heads * n)])
         return np.minimum(core, side + works * (heads - 1.0) + passes)
 
     def _of_a_head(self, name: str, own: Stream, apart: Array | None, n: Array) -> Array:
@@ -396,6 +414,14 @@ class Stage:
             return self.attended[name] / n
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n
+
+    def _turns_of_a_head(self, own: Stream, n: Array) -> list[Array]:
+        """(D,) seconds for which one of n heads of all streams, `own`, keeps others from both units
+        and memory, of each of the holds."""
+        if not self.holds:
+            return []
+        longer = self._in_turn(own.busy, self.attention, n)
+        return [np.where(h.load > 0.0, (h.attended + longer) / n, 0.0) for h in self.holds]
 
 
 #: Asks for the (d,) seconds of attention of some designs (d,), or of all.
