@@ -55,6 +55,7 @@ class Job:
     amount, also : see elector.machines.pieces.Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
+    registers : its weights leave the buffer with its unit's turn, not with its result.
     """
 
     row: int
@@ -74,6 +75,7 @@ class Job:
     behind: list[int] = field(default_factory=list)
     unpacks: int | None = None
     turns: bool = False
+    registers: bool = False
     turn: int = 0
     asked: int = 0
     fetched: int = 0
@@ -255,7 +257,10 @@ class EventEngine:
             self.hurried[self.jobs[self.unpacking[n]].unit] = None
 
     def _left(self, n: int, taken: list[tuple[str, float]]) -> None:
-        self.jobs[n].running = False
+        job = self.jobs[n]
+        job.running = False
+        if job.registers:
+            self._released(job)
         self._offer(n)
         for name, amount in taken:
             self.free[name] += amount
@@ -316,9 +321,8 @@ class EventEngine:
         memory = self.memories[job.memory]
         if not job.turns:
             memory.held -= job.fetch / job.pieces
-        if job.weights is not None and not job.turns:
-            w = job.weights
-            memory.held_weights -= w.size / w.pieces / w.sharers
+        if not job.registers:
+            self._released(job)
         if job.store > 0 and not job.turns:
             job.storing += 1
             memory.stores.append(n)
@@ -327,6 +331,12 @@ class EventEngine:
                 self._ask(follower)
                 self._offer(follower)
         self._close(n)
+
+    def _released(self, job: Job) -> None:
+        """A piece of weights leaves the buffer when the last job has used it."""
+        if job.weights is not None and not job.turns:
+            w = job.weights
+            self.memories[job.memory].held_weights -= w.size / w.pieces / w.sharers
 
     def _close(self, n: int) -> None:
         """A job is done when its last result is where the next job finds it."""

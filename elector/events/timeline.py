@@ -312,6 +312,7 @@ class _Writer:
             work.amount,
             None if work.also is None else (start + work.also[0], work.also[1]),
             turns=turns,
+            registers=work.registers,
             turn=run.turn,
         )
 

@@ -75,7 +75,8 @@ class RowWork:
     unit is free again. share : of the row's traffic. launch : seconds a host needs before.
     amount : share of the unit that a piece takes. also : another unit, and the share of it, that
     the first piece takes at the same time; or None. early : the host launches the next job
-    meanwhile, as it launched this one before.
+    meanwhile, as it launched this one before. registers : the unit's own hold the weights that it
+    works on, so that they leave the buffer when it is free again, not when the result is there.
     """
 
     unit: str
@@ -86,6 +87,7 @@ class RowWork:
     amount: float = 1.0
     also: tuple[str, float] | None = None
     early: bool = False
+    registers: bool = False
 
 
 class EventModel(Protocol):

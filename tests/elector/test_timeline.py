@@ -538,3 +538,19 @@ def test_too_many_jobs_are_refused() -> None:
     settings = {"model": "gpt2-xl", "accelerator": "systolic", "workload.generate": 896}
     with pytest.raises(InputError, match="jobs"):
         run(columns_of({**settings, "accelerator.memory_capacity": 1e12}))
+
+
+@pytest.mark.parametrize("buffer", [4e3, 30e3, 1e6])
+def test_a_small_weight_buffer_passes_on_what_lanes_work_on(buffer: float) -> None:
+    """Lanes hold their tiles in registers. The event-driven model kept weights in the buffer until
+    the wave was done, so that 30 kB of it took 8 times as long as the closed form said."""
+    settings: dict[str, Any] = {
+        "model": "bert-base",
+        "model.layers": 2,
+        "accelerator": "acceltran-server",
+        "workload.sequence_length": 128,
+        "accelerator.weight_buffer": buffer,
+    }
+    inspected = inspect(columns_of(settings), Technology.load())
+    seconds = float(inspected.timing.seconds[0])
+    assert seconds == pytest.approx(timeline(inspected).seconds, rel=0.03)

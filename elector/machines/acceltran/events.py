@@ -48,7 +48,8 @@ class AccelTranUnits:
         if key not in self.known:
             self.known[key] = self._work(*key)
         unit, seconds, latency = self.known[key]
-        return [RowWork(unit, cut(seconds * run.times, run.most), latency)]
+        # Tiles move on to the registers of lanes: the buffer passes on what a wave works on.
+        return [RowWork(unit, cut(seconds * run.times, run.most), latency, registers=True)]
 
     def _work(self, row: int, streams: int) -> tuple[str, float, float]:
         ops = self.case.ops
