@@ -247,6 +247,8 @@ class _Writer:
         if product.weights is not None and not product.turns:
             job.weights, product.weights.sharers = product.weights, product.weights.sharers + 1
             job.seconds = cut(sum(job.seconds), product.pieces)
+        elif job.pieces > product.pieces:  # what is ahead by one piece has no more of them
+            job.seconds = cut(sum(job.seconds), product.pieces)
         if shared:
             self.unpacked[key] = first
         product.behind.append(first)

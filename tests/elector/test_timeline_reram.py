@@ -13,6 +13,7 @@ from elector.events.engine import EventEngine, Job, Span
 from elector.events.timeline import Timeline, timeline
 from elector.events.trace import events, trace
 from elector.machines.reram.events import ReramUnits
+from elector.operations.roles import RowPart
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -209,3 +210,18 @@ def test_a_matrix_is_fetched_before_it_is_written_and_written_before_it_is_read(
             assert len({s.stream for s in read}) == int(case.timing.streams["step"][0])
             checked += 1
     assert checked >= 11
+
+
+@pytest.mark.parametrize(
+    "asked", [{"accelerator__reload": True}, {"accelerator__dynamic": "write"}]
+)
+def test_a_packed_cache_is_unpacked_before_it_is_written(asked: dict[str, Any]) -> None:
+    """In as many pieces as it is written in, which is one: a finer cut would never be taken."""
+    sizes = {"accelerator__digital_macs": 0, "accelerator__memory_capacity": 1e12}
+    sizes |= {"model__layers": 2, "model__vocabulary": 500, "workload__sequence_length": 4}
+    packed = {"workload__generate": 3, "workload__kv_cache": "int4"}
+    tiles = 2 if "accelerator__reload" in asked else 1000
+    case = chunk("gpt2", "reram", accelerator__tiles=tiles, **sizes, **packed, **asked)
+    step = timeline(case)
+    assert any(step.rows[s.row].part is RowPart.UNPACKED for s in step.spans)
+    assert step.seconds == pytest.approx(float(case.timing.seconds[0]), rel=0.1)
