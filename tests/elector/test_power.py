@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -327,3 +329,34 @@ def test_cycles_are_those_of_the_clock_that_is_held() -> None:
             clocks[held["phase"]].add(round(held["cycles"] / held["seconds"] / 1e6, 3))
     assert all(len(each) == 1 for each in clocks.values())  # one clock in each stage
     assert max(clocks["prefill"] | clocks["decode"]) < 2040.0
+
+
+@pytest.mark.parametrize("generate", [0, 4])
+def test_explain_says_which_clock_a_limit_leaves(generate: int) -> None:
+    """Cycles of an operation over its seconds are that share of 1,410 MHz."""
+    settings = {"accelerator.power_limit": 120, "workload.generate": generate}
+    told = elector.explain("gpt2", "a100-sxm-80gb", settings=settings, result="latency_s")
+    clocks: Any = told["clocks"]
+    assert [clock["stage"] for clock in clocks] == (["step", "decode"] if generate else ["step"])
+    phases = {"step": ("forward", "prefill"), "decode": ("decode",)}
+    for clock in clocks:
+        assert clock["unit"] == "" and clock["watts"] == 120 and 0.1 < clock["share"] < 1
+        terms: Any = [t for t in told["terms"] if t["phase"] in phases[clock["stage"]]]  # type: ignore[attr-defined]
+        own = [t for t in terms if t["bound"] == "device"]
+        for term in own:
+            held = term["cycles"] / term["busy_s"]["device"] / 1410e6
+            assert held == pytest.approx(clock["share"], rel=1e-6)
+        assert own
+    free = elector.explain("gpt2", "a100-sxm-80gb", result="latency_s")
+    assert free["clocks"] == []
+
+
+def test_explain_names_the_unit_that_keeps_to_its_limit() -> None:
+    settings = {
+        "workload.mode": "training",
+        "workload.batch": 64,
+        "accelerator.units.gpu.power_limit": 100,
+    }
+    told = elector.explain("hpt-weather", "hpt", settings=settings, result="latency_s")
+    clocks: Any = told["clocks"]
+    assert {clock["unit"] for clock in clocks} == {"gpu"} and clocks[0]["watts"] == 100
