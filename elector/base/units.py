@@ -145,7 +145,7 @@ def _read(
         raise InputError(reason, file=file, field=field, value=value, hint=_example(unit))
     written = match.group(2).replace(" ", "") or unit
     if written[0] in _NO_UNIT:  # 4,5 MB, 1:30, 1_000
-        hint = "digits with a point: 4.5" if written[0] in ",'" else _example(unit)
+        hint = "a decimal point and no commas: 4.5" if written[0] in ",'" else _example(unit)
         raise InputError("is not a number", file=file, field=field, value=value, hint=hint)
     table = _NODE if unit == "nm" else _SYMBOLS
     own = _expression(unit, table) or ({}, 1.0, 0)
