@@ -435,8 +435,8 @@ def _require_commas(header: list[str], line: int, path: str | Path) -> None:
     """Refuses a header whose cells are divided as spreadsheets of some countries do it."""
     for name, sign in (("semicolons", ";"), ("tabs", "\t")):
         if len(header) == 1 and sign in header[0].strip():
-            said = f"line {line}: has its cells between {name}"
-            raise InputError(said, file=path, hint="save it with commas between them")
+            said = f"line {line}: columns are separated by {name}; commas are needed"
+            raise InputError(said, file=path)
 
 
 def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> object:

@@ -305,7 +305,7 @@ def test_cells_between_other_signs_are_said(tmp_path: Path, sign: str, name: str
     for words in (("sweep", path, "--format", "csv"), ("validate", "--data", path)):
         result = run(*map(str, words))
         assert result.exit_code == 2
-        assert f"t.csv: line 1: has its cells between {name}" in result.stderr
+        assert f"t.csv: line 1: columns are separated by {name}" in result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
