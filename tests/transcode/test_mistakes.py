@@ -165,6 +165,19 @@ def test_the_folder_of_another_space(made: Path, tmp_path: Path) -> None:
 # ---- a part file that was cut
 
 
+@pytest.mark.parametrize("source", ["[surrogate]", "true", "3", "{source: [x]}", "{source: {}}"])
+def test_an_accuracy_source_that_is_no_name(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(TINY + f"accuracy: {source}\n")
+    said = refused("search", str(path), "--out", str(tmp_path / "run"))
+    assert "odd.yaml: accuracy.source: unknown source" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_without_a_name(made: Path) -> None:
+    assert "--baseline: is empty" in refused("report", str(made / "tiny"), "--baseline", "")
+
+
 @pytest.mark.parametrize("inner", ["designs", "designs/deep/er", "link/x"])
 def test_no_run_lies_among_the_designs_of_another(made: Path, tmp_path: Path, inner: str) -> None:
     """pandas reads all that lies below `designs`: it would take both for one."""
