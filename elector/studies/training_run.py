@@ -315,8 +315,12 @@ def run(
             return run(read_plan(plan), technology=technology)
         except InputError as error:  # of a setting, which does not know where it was read
             raise error.at(file=plan) from None
+    if not isinstance(plan, Mapping | TrainingPlan):
+        raise InputError(
+            "must be a plan: a file or what it holds", field="plan", value=type(plan).__name__
+        )
     plan = plan if isinstance(plan, TrainingPlan) else read_plan(plan)
-    technology = technology or Technology.load()
+    technology = Technology.given(technology)
     steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
     switch = None if plan.switch is None else _switched(plan, steps, technology)
