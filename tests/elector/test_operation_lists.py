@@ -266,3 +266,19 @@ def test_a_row_in_which_nothing_runs_does_not_touch_the_others(tmp_path: Path) -
     swept = elector.sweep(rows)
     assert "nothing runs" in swept["error"][0]
     assert swept["error"][1:].isna().all() and (swept["latency_s"][1:] > 0).all()
+
+
+@pytest.mark.parametrize("machine", [*MACHINES, "hpt", "reram+systolic"])
+def test_a_list_may_hold_vector_work_alone(tmp_path: Path, machine: str) -> None:
+    """No product is fetched for, not even one that another row of the table has."""
+    alone = {**LIST, "operations": [{"name": "act", "operation": "gelu", "elements": 100_000}]}
+    product = {"name": "product", "m": 64, "k": 64, "n": 64, "count": "length - 1"}
+    both = {**LIST, "operations": [*alone["operations"], product]}
+    path = listed(tmp_path, both)
+    rows = [{"model": path, "accelerator": machine, "workload.sequence_length": n} for n in (1, 2)]
+    swept = elector.sweep(rows)
+    ours = elector.simulate(listed(tmp_path, alone), machine)
+    assert ours["macs"] == ours["utilization"] == 0
+    assert swept["latency_s"][0] == pytest.approx(ours["latency_s"], rel=1e-12)
+    assert swept["latency_s"][1] > swept["latency_s"][0]
+    assert elector.trace(listed(tmp_path, alone), machine).timeline.seconds > 0
