@@ -191,7 +191,8 @@ def _sequences(ops: Operations, rows: list[Row]) -> Array:
 def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
     """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
     workload = ops.workload
-    passes = np.array([workload.passes(row.phase) for row in rows]).reshape(len(rows), ops.count.shape[1])
+    passes = np.array([workload.passes(row.phase) for row in rows])
+    passes = passes.reshape(len(rows), ops.count.shape[1])
     tokens = ops.count[ops.where(phase="decode", kind="embedding")]
     decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
     each = np.where(decode, sum_rows(tokens), passes)
