@@ -48,7 +48,7 @@ ROUNDING = 1e-9
 
 #: How close the logarithm of a clock comes to that of the largest one that fits, and in how many
 #: trials at most: so many halvings bring any range below it.
-CLOSE, TRIALS = 1e-11, 40
+CLOSE, TRIALS = 2.0**-36, 40
 
 
 def limit(
