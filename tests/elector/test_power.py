@@ -313,22 +313,6 @@ def test_whether_the_host_decides_is_told_at_the_clock_that_is_held(
         assert longer == (watts > 100)
 
 
-def test_cycles_are_those_of_the_clock_that_is_held() -> None:
-    """A row that waits for memory has fewer of them, one that computes as many."""
-    ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 4}
-    slow, full = (
-        elector.simulate("llama-3.1-8b", "l4-24gb", settings={**ask, **own}, operations=True)
-        for own in ({"accelerator.power_limit": 45}, LIMITLESS)
-    )
-    clocks = {row["phase"]: set[float]() for row in slow["operations"]}
-    for held, free in zip(slow["operations"], full["operations"], strict=True):
-        assert held["cycles"] <= free["cycles"] * (1 + 1e-9)
-        if held["seconds"]:
-            clocks[held["phase"]].add(round(held["cycles"] / held["seconds"] / 1e6, 3))
-    assert all(len(each) == 1 for each in clocks.values())  # one clock in each stage
-    assert max(clocks["prefill"] | clocks["decode"]) < 2040.0
-
-
 #: Boards and limits [W] that a prompt, later tokens or both exceed; the last leaves out pulses.
 LIMITED = {
     "l4-24gb": 45,
@@ -380,3 +364,19 @@ def test_a_clock_is_found_in_a_dozen_trials(monkeypatch: pytest.MonkeyPatch) -> 
     stages = sizes.count(6)
     assert stages == 2 and all(size <= 4 for size in sizes if size != 6)
     assert len(sizes) <= stages * 12
+
+
+def test_cycles_are_those_of_the_clock_that_is_held() -> None:
+    """A row that waits for memory has fewer of them, one that computes as many."""
+    ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 4}
+    slow, full = (
+        elector.simulate("llama-3.1-8b", "l4-24gb", settings={**ask, **own}, operations=True)
+        for own in ({"accelerator.power_limit": 45}, LIMITLESS)
+    )
+    clocks = {row["phase"]: set[float]() for row in slow["operations"]}
+    for held, free in zip(slow["operations"], full["operations"], strict=True):
+        assert held["cycles"] <= free["cycles"] * (1 + 1e-9)
+        if held["seconds"]:
+            clocks[held["phase"]].add(round(held["cycles"] / held["seconds"] / 1e6, 3))
+    assert all(len(each) == 1 for each in clocks.values())  # one clock in each stage
+    assert max(clocks["prefill"] | clocks["decode"]) < 2040.0
