@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import elector
 from elector.base.table import Column
-from elector.cost.power import voltage
+from elector.cost.power import Pace, voltage
 from elector.cost.schedule import rows_by_stage
 from elector.describe.workload import PROMPTS
 from elector.evaluation.path import evaluate, inspect
@@ -313,6 +313,59 @@ def test_whether_the_host_decides_is_told_at_the_clock_that_is_held(
     assert result["host_bound"] == told["value"] == longer
     if host == 1.0:
         assert longer == (watts > 100)
+
+
+#: Boards and limits [W] that a prompt, later tokens or both exceed; the last leaves out pulses.
+LIMITED = {
+    "l4-24gb": 45,
+    "a100-sxm-80gb": 150,
+    "h100-sxm-80gb": 250,
+    "b200-sxm-192gb": 400,
+    "mi300x": 350,
+    "rtx-4090": 120,
+    "v100-sxm-32gb": 75,
+}
+SERVE = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 32}
+
+
+def test_the_clock_is_the_largest_that_fits_in_each_stage() -> None:
+    """At a clock asked for, no larger one needs less than the limit: none of a fine grid."""
+    constants = Technology.load()
+    for board, watts in LIMITED.items():
+        ask = {"model": "llama-2-7b", "accelerator": board, **SERVE}
+        chunk = inspect(columns_of({**ask, "accelerator.power_limit": watts}, 1), constants)
+        power, boost = chunk.activity.power, float(chunk.units.number("boost_clock")[0])
+        assert power is not None and power.speed is not None
+        stages = rows_by_stage(chunk.ops)
+        assert set(stages) == {"step", "decode"}
+        for stage, phase in (("step", "prefill"), ("decode", "decode")):
+            speed = float(power.speed[stages[stage][0], 0])
+            above = speed * (1.0 + 1e-7) if speed < 1.0 else 1.0
+            speeds = np.concatenate(([speed], np.geomspace(above, 1.0, 40)))
+            columns = columns_of({**ask, **LIMITLESS}, speeds.size)
+            columns["accelerator.clock"] = Column.of(list(speeds * boost))
+            cost = evaluate(columns, speeds.size, level="groups")
+            first = cost.scalar("time_to_first_token_s")
+            seconds = first if stage == "step" else cost.scalar("latency_s") - first
+            needed = cost.scalar(f"energy_by_phase_j.{phase}") / seconds
+            assert needed[0] <= watts * (1.0 + 1e-12), (board, stage)
+            assert speed == 1.0 or (needed[1:] > watts).all(), (board, stage)
+
+
+def test_a_clock_is_found_in_a_dozen_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each stage, and of those designs alone that are over their limit."""
+    sizes: list[int] = []
+    watts = Pace.watts
+
+    def counted(pace: Pace, speed: np.ndarray) -> np.ndarray:
+        sizes.append(speed.size)
+        return watts(pace, speed)
+
+    monkeypatch.setattr(Pace, "watts", counted)
+    curve([90.0, 100.0, 150.0, 200.0, 5000.0, 6000.0])
+    stages = sizes.count(6)
+    assert stages == 2 and all(size <= 4 for size in sizes if size != 6)
+    assert len(sizes) <= stages * 12
 
 
 def test_cycles_are_those_of_the_clock_that_is_held() -> None:
