@@ -549,14 +549,12 @@ def validate(
     from elector.base.output import check_output, require_apart, whole
     from elector.cli import report_checks
     from elector.studies import validation, validation_page
-    from elector.studies.simulation import simulate as run
 
     if junit is not None:
         check_output(junit, SUFFIXES, "--junit")
     with validation_page.prepared(report) as page:
-        outcomes = validation.validate(
-            data, only=only, technology=shared.load_technology(technology), simulate=run
-        )
+        priced = shared.load_technology(technology)
+        outcomes = validation.validate(data, only=only, technology=priced)
         # files that the cases name are known now
         require_apart({"--junit": junit, "--report": page})
         if page is not None:
