@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.table import columns
-from elector.machines.contract import Stream, Turned
+from elector.machines.contract import Hold, Stream, Turned
 
 Array = np.ndarray
 
@@ -232,24 +232,28 @@ def of_tiles(table: Array, places: tuple[Array, Array], double: Array, turns: Ar
     return values
 
 
-def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:
-    """(R, D) seconds in which no load and no compute may go on beside, each a bound of its own.
+def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hold, ...]:
+    """What keeps main memory and units busy together, (R, D) seconds, each a bound of its own.
 
     compute : of the row alone. units : for which its unit is taken. turns : bool.
 
     Of a row that takes turns, loads hold up the units and computing holds up main memory. What a
     step then needs is the least, over all ways to take turns or not, of the most of units and
     memory. That is no less than the least of any mixture of both (linear programming duality), of
-    which memory alone and half of each are taken.
+    which memory alone and half of each are taken: a row adds what is less, in turn or side by side.
     """
     designs = np.flatnonzero(turns.any(axis=0))
     if not designs.size:
         return ()
-    half, whole, units, compute, turns = (
-        columns(x, designs) for x in (loads.half, loads.whole, units, compute, turns)
+    half, whole, units, compute = (
+        columns(x, designs) for x in (loads.half, loads.whole, units, compute)
     )
-    in_turn = np.where(whole > 0.0, compute + whole, units)
-    bounds = np.zeros((2, *loads.half.shape))
-    for bound, mixture in zip(bounds, (half, 0.5 * (units + half)), strict=True):
-        bound[:, designs] = np.where(turns, in_turn, mixture)
+    seconds = np.zeros(loads.half.shape)
+    seconds[:, designs] = in_turn = np.where(whole > 0.0, compute + whole, units)
+    must = ~loads.double[designs] & (in_turn > 0.0)
+    bounds = []
+    for mixture in (half, 0.5 * (units + half)):
+        most = np.zeros(loads.half.shape)
+        most[:, designs] = np.where(must, np.inf, mixture)
+        bounds.append(Hold(seconds, most))
     return tuple(bounds)
