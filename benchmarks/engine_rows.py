@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gpu_rows import BOARDS, Record, Steps, from_records, read
+from gpu_rows import BOARDS, Record, Steps, from_records, located, read
 
 #: Layers, hidden ... of a row -> the preset it is, where it is one.
 PRESETS = {("12", "768", "30522"): "bert-base", ("24", "1024", "30522"): "bert-large"}
@@ -46,7 +46,7 @@ def settings(r: Record) -> dict[str, object]:
         "workload.attention": _attention(r),
         "accelerator.power_limit": f"{r['power_limit_w']} W" if r["power_limit_w"] else None,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return located(r, {key: value for key, value in given.items() if value is not None})
 
 
 def _model(r: Record) -> dict[str, object]:

@@ -4,11 +4,9 @@ are, or named here with a reason."""
 from __future__ import annotations
 
 import ast
-import io
 import json
 import subprocess
 import sys
-import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -45,29 +43,21 @@ MAX_UNFORMATTED = 9
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 #: What may have a docstring.
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-BLANK = (
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-)
 
 
 @cache
 def lines_of_code(path: Path) -> frozenset[int]:
     """Numbers of the lines that hold code: no docstrings, comments or blanks."""
-    docstrings: set[int] = set()
+    docstrings, texts = set[int](), set[int]()
     for node in nodes_of(path):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             first = node.body[0]
             docstrings.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text_of(path)).readline):
-        if token.type not in BLANK:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    return frozenset(lines - docstrings)
+        elif isinstance(node, ast.Constant | ast.JoinedStr):  # of many lines, blank ones too
+            texts.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = ((i, line.strip()) for i, line in enumerate(text_of(path).splitlines(), 1))
+    code = {i for i, line in lines if line and not line.startswith("#")}
+    return frozenset((code | texts) - docstrings)
 
 
 def functions(path: Path) -> Iterator[Function]:

@@ -65,10 +65,11 @@ def front(
 
     Raises InputError for a folder without a run, and for conditions that cannot be read.
     """
+    from elector.base import arguments
     from transcode.runs.loaded import load_run
 
     loaded = load_run(run)
-    if uncertainty:
+    if arguments.flag(uncertainty, "uncertainty"):
         return loaded.drawn(where, objectives, samples, seed)
     own = bool(where) or objectives is not None
     return loaded.select(where, objectives) if own else loaded.front

@@ -2,8 +2,8 @@
 
     latency = sum of steps x step + side by side + placing the weights, and so for energy
 
-Writes are those of the most written cell: a step's, times the steps, and once those that place
-the frozen weights at the switch. Nothing is simulated again.
+Writes are those of the most written cell: a step's, times the steps (those side by side, too), and
+once those that place the frozen weights at the switch. Nothing is simulated again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def costs_of_run(run: Phases, costs: Mapping[str, Steps]) -> RunCosts:
         total = total + run.copies * beside.scalar(name)
         totals[name] = total + (_known(last, placing, size) if switches else zero)
     writes, endurance = zero, np.full(size, np.inf)
-    for cost, steps in phases:
+    # Whatever a step of the copy that trains beside is taken to cost, it writes what the last's do.
+    for cost, steps in (*phases, (last, float(run.copies))):
         writes = writes + steps * _known(cost, "writes_per_cell", size)
         # 0 stands for a machine without cells
         least = _known(cost, "endurance_writes", size)

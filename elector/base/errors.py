@@ -69,7 +69,7 @@ class InputError(ElectorError):
         text = f"{where}: {problem}" if where else problem
         if self.value is not None:
             text += f" (got {_shorten(self.value)})"
-        if self.allowed is not None:
+        if self.allowed:
             text += _allowed([printable(name, _FIELD) for name in self.allowed], self.value)
         if self.hint:
             text += f"\n  hint: {_lines(self.hint)}"

@@ -9,6 +9,8 @@ from xml.sax.saxutils import quoteattr
 
 from elector.base.spelling import spelled
 
+#: Suffixes that a file of it may have; "": none.
+SUFFIXES = (".xml", "")
 #: What XML 1.0 has no way to write: control characters, surrogates, two non-characters.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

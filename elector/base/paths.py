@@ -45,6 +45,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 #: and a command may need to read its input twice.
 _HEARD: dict[tuple[int, int, int], bytes] = {}
 _PIECE = 1 << 20
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 #: (device, inode) of the files that the running command has read; None where none is running.
 _READ: ContextVar[set[tuple[int, int]] | None] = ContextVar("read", default=None)
 #: Longest name of a file in any usual file system [byte].
@@ -215,13 +216,24 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
     limit : most bytes of the file.
     """
     data = read_bytes(path, limit, field)
-    if b"\0" in data:
-        raise InputError("is a binary file, not text", file=path, field=field)
+    require_no_binary(data, path, field)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         line = line_of_bad_text(data)
         raise InputError(f"line {line}: is not UTF-8 text", file=path, field=field) from None
+
+
+def require_no_binary(data: bytes, path: object, field: str | None = None) -> None:
+    """Raises InputError for what is no text, and for text in an encoding that other systems write.
+
+    data : the bytes of a file. path : the file. field : what named it.
+    """
+    if data.startswith(_UTF_16):
+        said = "is UTF-16 text"
+        raise InputError(said, file=path, field=field, hint="save it as UTF-8")
+    if b"\0" in data:
+        raise InputError("is a binary file, not text", file=path, field=field)
 
 
 def line_of_bad_text(data: bytes) -> int:

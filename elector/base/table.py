@@ -24,10 +24,12 @@ from elector.base import spelling, units
 from elector.base.choices import DATA as DATA
 from elector.base.choices import choices
 from elector.base.errors import InputError
-from elector.base.paths import LIMIT, line_of_bad_text, read_bytes, read_text
+from elector.base.paths import LIMIT, line_of_bad_text, read_bytes, read_text, require_no_binary
 
 #: Deepest nesting of a YAML file: a design needs four levels; most marks and values in it.
 _DEPTH, _EVENTS = 50, 250_000
+#: Whole numbers that YAML 1.1 reads in base 8, and YAML 1.2 and everybody else in base 10.
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 #: Share of distinct combinations from which on all are kept apart.
 _FEW_TWICE = 0.75
@@ -293,11 +295,11 @@ def _parse_int(field: Field, value: object, name: str, file: object) -> Scalar:
 def _parse_choice(field: Field, value: object, name: str, file: object) -> Scalar:
     # YAML reads `true` as a boolean where the choices may be auto, true and false
     text = str(value).lower() if isinstance(value, bool) else value
-    if text not in field.choices:
+    if not isinstance(text, str) or text not in field.choices:
         raise InputError(
             "unknown choice", file=file, field=name, value=value, allowed=field.choices
         )
-    return str(text)
+    return text
 
 
 def _parse_bool(field: Field, value: object, name: str, file: object) -> Scalar:
@@ -411,19 +413,30 @@ def csv_lines(
     for kind, start in _NO_CSV.items():
         if re.match(start, data[:_START].removeprefix(b"\xef\xbb\xbf").lstrip()):
             raise InputError(f"is {kind}, not a table of comma-separated values", file=path)
-    if b"\0" in data:
-        raise InputError("is a binary file, not text", file=path)
+    require_no_binary(data, path)
     stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
     reader = csv.reader(stream, strict=True)
+    header = True
     try:
         for cells in reader:
             if cells and "".join(cells).strip():
+                if header:
+                    _require_commas(cells, reader.line_num, path)
+                header = False
                 yield reader.line_num, cells
     except UnicodeDecodeError:
         line = line_of_bad_text(data)
         raise InputError(f"line {line}: is not UTF-8 text", file=path) from None
     except csv.Error as error:
         raise InputError(f"line {reader.line_num}: {error}", file=path) from None
+
+
+def _require_commas(header: list[str], line: int, path: str | Path) -> None:
+    """Refuses a header whose cells are divided as spreadsheets of some countries do it."""
+    for name, sign in (("semicolons", ";"), ("tabs", "\t")):
+        if len(header) == 1 and sign in header[0].strip():
+            said = f"line {line}: columns are separated by {name}; commas are needed"
+            raise InputError(said, file=path)
 
 
 def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> object:
@@ -543,6 +556,9 @@ def _yaml_loader() -> Any:
             return super().construct_mapping(node, deep)
 
         def construct_yaml_int(self, node: Any) -> Any:
+            if _OCTAL.fullmatch(node.value):
+                said = f"{node.value} is in base 8 to some readers and in base 10 to others"
+                raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
             return node.value if ":" in node.value else super().construct_yaml_int(node)
 
         def construct_yaml_float(self, node: Any) -> Any:

@@ -38,6 +38,8 @@ _COUNTED = (
 )
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 _SPECIAL = re.compile(r"\s*[+-]?(nan|inf|infinity)\b.*", re.IGNORECASE)
+#: What stands behind the digits of another way to write a number, and begins no unit.
+_NO_UNIT = "_,:;'."
 #: Longest text of a number; reading longer ones would cost time, and says nothing.
 _LONGEST = 6000
 #: Powers of ten beyond which every number is zero or infinite, whatever its digits.
@@ -142,6 +144,9 @@ def _read(
         reason = "must be finite" if _SPECIAL.fullmatch(text) else "is not a number"
         raise InputError(reason, file=file, field=field, value=value, hint=_example(unit))
     written = match.group(2).replace(" ", "") or unit
+    if written[0] in _NO_UNIT:  # 4,5 MB, 1:30, 1_000
+        hint = "a decimal point and no commas: 4.5" if written[0] in ",'" else _example(unit)
+        raise InputError("is not a number", file=file, field=field, value=value, hint=hint)
     table = _NODE if unit == "nm" else _SYMBOLS
     own = _expression(unit, table) or ({}, 1.0, 0)
     asked = own if written == unit else _expression(written, table)

@@ -225,6 +225,7 @@ def sweep(
     elector sweep designs.csv --format table
     transcode front results/bert --format csv | elector sweep - --out - | head
     """
+    from elector.base.junit import SUFFIXES
     from elector.base.output import check_output, require_apart, whole
     from elector.cli import report_sweep
     from elector.studies.sweep import run_sweep
@@ -240,7 +241,7 @@ def sweep(
     if out is not None:
         check_output(out, FORMATS)
     if junit is not None:
-        check_output(junit, (), "--junit")
+        check_output(junit, SUFFIXES, "--junit")
     loaded = shared.load_technology(technology)
     sampling = None
     if draws["uncertainty"]:
@@ -544,13 +545,14 @@ def validate(
     elector validate --only 'ampere / *' --report page/
     elector validate --data mine.csv --junit check.xml
     """
+    from elector.base.junit import SUFFIXES
     from elector.base.output import check_output, require_apart, whole
     from elector.cli import report_checks
     from elector.studies import validation, validation_page
     from elector.studies.simulation import simulate as run
 
     if junit is not None:
-        check_output(junit, (), "--junit")
+        check_output(junit, SUFFIXES, "--junit")
     with validation_page.prepared(report) as page:
         outcomes = validation.validate(
             data, only=only, technology=shared.load_technology(technology), simulate=run

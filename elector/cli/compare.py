@@ -137,13 +137,14 @@ def _tables(
     key: tuple[str, ...],
     format: str,
 ) -> None:
+    from elector.base.junit import SUFFIXES
     from elector.base.output import check_output, whole
     from elector.cli import report_checks
     from elector.studies import regression
 
     old, new = names
     if junit is not None:
-        check_output(junit, (), "--junit")
+        check_output(junit, SUFFIXES, "--junit")
     metrics = metric or regression.METRICS
     moved = regression.compare(old, new, tolerance=tolerance, metrics=metrics, key=key)
     if junit is not None:

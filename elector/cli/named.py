@@ -1,8 +1,9 @@
-"""Names on the command line: one that is empty names nothing, `-` is no name of a file, and what
-is written is no file that is read.
+"""What a command line says, looked at before its command runs.
 
-What a command makes of a name comes too late to tell: a path of no letters is the folder one
-stands in, and `./-` is the same path as `-`.
+A name that is empty names nothing, `-` is no name of a file, what is written is no file that is
+read, a choice or a number is one that the option takes, and an option that is given twice counts
+once. What a command makes of a name comes too late to tell: a path of no letters is the folder
+one stands in, and `./-` is the same path as `-`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ _IN_FOLDERS = ("index.html", "front.csv", "front.json", "manifest.json")
 
 
 def require_names(command: click.Command, ctx: click.Context, args: list[str]) -> None:
-    """Refuse arguments and files without a name, and outputs named `-` that are no stream.
+    """Refuse arguments and files without a name, outputs named `-` that are no stream, and values
+    that an option does not take; say which options are given twice.
 
     ctx : of the group. args : what the command was given, as it was typed.
     """
     raw: dict[str, object] = {}
+    inner = click.Context(command, parent=ctx, info_name=command.name)
     with suppress(click.ClickException):  # what click says of them, it says when it runs
-        inner = click.Context(command, parent=ctx, info_name=command.name)
-        raw = dict(command.make_parser(inner).parse_args(list(args))[0])
+        given, _, order = command.make_parser(inner).parse_args(list(args))
+        raw = dict(given)
+        _say_twice(order)
     for parameter in command.params:
         kind = parameter.type
         path = isinstance(kind, click.Path)
@@ -46,7 +50,53 @@ def require_names(command: click.Command, ctx: click.Context, args: list[str]) -
             if text == "-" and not stream and OUTPUTS.intersection(parameter.opts):
                 hint = f"./- is a {'folder' if parameter.metavar == 'DIR' else 'file'}"
                 raise InputError("cannot be standard output", field=field, value=text, hint=hint)
+        _require_taken(parameter, raw.get(str(parameter.name)), inner)
     _require_apart(command, raw)
+
+
+def _say_twice(order: list[click.Parameter]) -> None:
+    """Say which options are given more than once, where only the last of them counts.
+
+    order : of the parameters, as they were typed.
+    """
+    counted = [p for p in order if isinstance(p, click.Option) and not (p.multiple or p.count)]
+    for option in dict.fromkeys(counted):
+        if counted.count(option) > 1 and (not option.is_flag or option.secondary_opts):
+            click.echo(
+                f"note: {option.opts[0]} is given more than once; the last one counts", err=True
+            )
+
+
+def _require_taken(parameter: click.Parameter, given: object, ctx: click.Context) -> None:
+    """Refuse a choice that is none, with the nearest, and what is no number or out of range.
+
+    given : of the parameter, as it was typed. ctx : of its command.
+    """
+    kind = parameter.type
+    for text in _texts(given):
+        try:
+            kind.convert(text, parameter, ctx)
+        except click.BadParameter as error:
+            if isinstance(kind, click.Choice):
+                problem, allowed = "unknown choice", list(kind.choices)
+            elif kind is click.INT or isinstance(kind, click.IntRange):
+                problem, allowed = f"must be a whole number{_range(kind)}", None
+            elif kind is click.FLOAT or isinstance(kind, click.FloatRange):
+                problem, allowed = f"must be a number{_range(kind)}", None
+            else:
+                raise  # which click words
+            raise InputError(
+                problem, field=_field(parameter), value=text, allowed=allowed
+            ) from error
+
+
+def _range(kind: object) -> str:
+    """Which numbers a kind takes, as words behind `number`; none where it takes any."""
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    words = f" from {low:,} " if low is not None else " "
+    if high is None:
+        return f"{words}up" if low is not None else ""
+    return f"{words}to {'below ' * bool(getattr(kind, 'max_open', False))}{high:,}"
 
 
 def _require_apart(command: click.Command, raw: Mapping[str, object]) -> None:

@@ -195,6 +195,12 @@ def _modules(derivation: Record) -> None:
             if value
         ]
         click.echo(text.table(rows, (title, "value", "share")) + "\n")
+    for own in derivation["clocks"]:
+        of = f"{own['unit']}, {own['stage']}" if own["unit"] else own["stage"]
+        setting = f"accelerator.units.{own['unit']}." if own["unit"] else "accelerator."
+        share, watts = quantity.show(100.0 * own["share"], "%"), quantity.show(own["watts"], "W")
+        words = f"{of}: at {share} of the full clock, to stay within {setting}power_limit ({watts})"
+        click.echo(text.paragraph(words, "  ") + "\n")
     _accounts(derivation)
 
 

@@ -8,23 +8,33 @@ and needs
 
 with v the supply voltage, which falls with the clock down to a floor. What a busy kernel takes
 whatever it does (`Clocked.running`) is among the core's joules, in proportion to its cycles at
-`s`. E / T falls with s, so the largest s with E / T <= limit is found by halving (Mei et al. 2017,
-A survey and measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds
-for a stage (a prompt, the tokens after it, an update): power management averages over more time
-than an operation takes, and what comes later does not decide how fast a prompt is read.
+`s`. E / T falls with s, so there is one largest s with E / T <= limit (Mei et al. 2017, A survey
+and measurement study of GPU DVFS, arXiv 1610.01784, for the shape of v). One clock holds for a
+stage (a prompt, the tokens after it, an update): power management averages over more time than an
+operation takes, and what comes later does not decide how fast a prompt is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elector.cost.pricing import Prices, standing
-from elector.cost.schedule import Timing, rows_by_stage, schedule
+from elector.cost.schedule import rows_by_stage, started
+from elector.cost.stage import most_of, unchained
 from elector.machines.activity import POWER
-from elector.machines.contract import Activity, Clocked, Count, Machine, Stream, Streams
+from elector.machines.contract import (
+    Activity,
+    Clocked,
+    Count,
+    Machine,
+    Stream,
+    Streams,
+    sum_rows,
+    total,
+)
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -36,8 +46,9 @@ CLOCK_OF = {"prefill_more": "step"}
 #: Share of the standing watts that has to be left for work: less is rounding, and would take ages.
 ROUNDING = 1e-9
 
-#: Halvings of the clock's range, in its logarithm: what is left is a ten-millionth.
-HALVINGS = 28
+#: How close the logarithm of a clock comes to that of the largest one that fits, and in how many
+#: trials at most: so many halvings bring any range below it.
+CLOSE, TRIALS = 2.0**-36, 40
 
 
 def limit(
@@ -51,42 +62,80 @@ def limit(
     clocked = activity.power.clocked if activity.power is not None else None
     if clocked is None:
         return activity, prices
-    stages = _Stages.of(ops, index.size)
-    core, other = _joules(activity, prices, machine, clocked.running, stages)
-
-    def parts(speed: Array) -> tuple[Array, Array, Array]:
-        """(S, D) joules that flow whatever is done, seconds, and joules of what is done."""
-        slower = at_speed(activity, speed[stages.of_row])
-        # A unit that is given nothing to do takes what it takes when it idles.
-        seconds = np.maximum(stages.seconds(schedule(ops, index, slower)), 1e-300)
-        flowing = stages.each(lambda i, rows: standing(slower, prices, seconds[i], rows))
-        running = stages.each(lambda i, rows: _running(slower, prices, clocked.running, rows))
-        return flowing, seconds, (core + running) * voltage(clocked, speed) ** 2 + other
-
-    def watts(speed: Array) -> Array:
-        rest, seconds, dynamic = parts(speed)
-        return (rest + dynamic) / seconds
-
-    low, high = stages.broadcast(clocked.floor), stages.broadcast(np.ones(1))
-    free = watts(high) <= clocked.limit
-    if not free.all():
-        for _ in range(SKIPPED):  # below the lowest clock, pulses are left out
-            above = ~free & (watts(low) > clocked.limit)
-            if not above.any():
-                break
-            low = np.where(above, 0.1 * low, low)
-        # No clock helps a design that needs as much without any.
-        rest, seconds, dynamic = parts(low)
-        needed = (rest + np.maximum(dynamic, ROUNDING * rest)) / seconds
-        least = np.where(free, 0.0, needed).max(axis=0)
+    speed, least = np.ones((len(ops.rows), index.size)), np.zeros(index.size)
+    for rows, pace in _paces(ops, index, activity, prices, machine):
+        over = np.flatnonzero(pace.watts(np.ones(index.size)) > clocked.limit)
+        if over.size:
+            held, needed = _held(pace.some(over))
+            speed[rows[:, None], over] = held
+            least[over] = np.maximum(least[over], needed)
+    if least.any():
         activity = replace(activity, limits=activity.limits | {POWER: (least, clocked.limit)})
-        for _ in range(HALVINGS):
-            middle = np.sqrt(low * high)
-            fits = watts(middle) <= clocked.limit
-            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    speed = np.where(free, 1.0, low)[stages.of_row]
     prices = at_voltage(prices, machine, voltage(clocked, speed))
     return _told(clocked, activity, at_speed(activity, speed), speed), prices
+
+
+def _held(pace: Pace) -> tuple[Array, Array]:
+    """(D,) clocks that designs over their limit can hold, and watts that they need without any."""
+    high, low = np.zeros(pace.start.size), np.log(pace.clocked.floor)
+    at_high, at_low = pace.excess(high), pace.excess(low)
+    for _ in range(SKIPPED):  # below the lowest clock, pulses are left out
+        above = at_low > 0.0
+        if not above.any():
+            break
+        low, high = np.where(above, low + np.log(0.1), low), np.where(above, low, high)
+        at_low, at_high = pace.excess(low), np.where(above, at_low, at_high)
+    # No clock helps a design that needs as much without any.
+    flowing, seconds, dynamic = pace.parts(np.exp(low))
+    needed = (flowing + np.maximum(dynamic, ROUNDING * flowing)) / seconds
+    return np.exp(_largest(pace.excess, (low, at_low), (high, at_high))), needed
+
+
+def _largest(
+    excess: Callable[[Array], Array], low: tuple[Array, Array], high: tuple[Array, Array]
+) -> Array:
+    """(D,) places at most CLOSE below the largest where `excess` is not above 0; never above it.
+
+    By inverse quadratic interpolation where its three last values allow it, else by halving
+    (Chandrupatla 1997, Advances in Engineering Software 28 (3)). A design that is done is left
+    alone, so that none beside it changes a bit of its place.
+
+    excess : rises. low, high : two (D,) places and its values there; where it is above 0 at `low`,
+    that place is returned.
+    """
+    (old, at_old), (new, at_new) = low, high
+    share, wide = np.full(old.size, 0.5), (at_old <= 0.0) & (at_new > 0.0)
+    for _ in range(TRIALS):
+        wide = wide & (np.abs(old - new) > CLOSE)
+        if not wide.any():
+            break
+        place = np.where(wide, new + share * (old - new), new)
+        value = np.where(wide, excess(place), at_new)
+        beyond = (value > 0.0) == (at_new > 0.0)  # the place is between it and the old one
+        last, at_last = np.where(beyond, new, old), np.where(beyond, at_new, at_old)
+        old, at_old = np.where(beyond, old, new), np.where(beyond, at_old, at_new)
+        new, at_new = place, value
+        share = _share((new, old, last), (at_new, at_old, at_last))
+    return np.where(at_new > 0.0, old, new)
+
+
+def _share(places: tuple[Array, ...], values: tuple[Array, ...]) -> Array:
+    """(D,) share of the way from the new place to the old one at which to try next.
+
+    places, values : (D,) each, of the new place, of the old one on the other side of the root, and
+    of the one before.
+    """
+    (new, old, last), (at_new, at_old, at_last) = places, values
+    width = old - new
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = (new - old) / (last - old)
+        rise = (at_new - at_old) / (at_last - at_old)
+        straight = (1.0 - np.sqrt(1.0 - part) < rise) & (rise < np.sqrt(part))
+        share = at_new / (at_old - at_new) * at_last / (at_old - at_last) + (
+            (last - new) / width * at_new / (at_last - at_new) * at_old / (at_last - at_old)
+        )
+        least = np.minimum(0.5 * CLOSE / np.abs(width), 0.5)
+    return np.clip(np.where(straight, share, 0.5), least, 1.0 - least)
 
 
 def _told(clocked: Clocked, full: Activity, held: Activity, speed: Array) -> Activity:
@@ -103,45 +152,101 @@ def _told(clocked: Clocked, full: Activity, held: Activity, speed: Array) -> Act
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Stages:
-    """The S stages of a clock that some operations have.
+class Pace:
+    """What D designs take and need in rows that share a clock, at any speed of it.
 
-    rows : stage -> (N,) places of its rows. of_row : (R,) the place of a row's stage.
-    size : designs.
+    A machine that has a clock runs its rows from a queue (`Overlap.queued`), so that in each stage
+    the busiest resource decides and nothing waits.
+
+    clocked : of these rows. stages : places among them of each stage. beside : (N, D) seconds for
+    which another resource is busy in each. start : (D,) seconds before the first operation.
+    flowing : (2, D) joules that flow whatever is done and how long it takes, and watts. core, other
+    : (D,) joules of what is done that follow the core's voltage, at the full clock, and that do
+    not. running : (D,) price of a joule of `Clocked.running`.
     """
 
-    rows: dict[str, Array]
-    of_row: Array
-    size: int
+    clocked: Clocked
+    stages: tuple[Array, ...]
+    beside: Array
+    start: Array
+    flowing: Array
+    core: Array
+    other: Array
+    running: Array
 
-    @classmethod
-    def of(cls, ops: Operations, size: int) -> _Stages:
-        """Those of D designs."""
-        rows: dict[str, Array] = {}
-        for stage, places in rows_by_stage(ops).items():
-            clock = CLOCK_OF.get(stage, stage)
-            rows[clock] = np.concatenate((rows[clock], places)) if clock in rows else places
-        of_row = np.zeros(len(ops.rows), dtype=np.intp)
-        for i, places in enumerate(rows.values()):
-            of_row[places] = i
-        return cls(rows, of_row, size)
+    def some(self, places: Array) -> Pace:
+        """Some of the designs; places (d,) : of them."""
+        every = np.arange(self.clocked.compute.shape[0])
+        return Pace(
+            self.clocked.some(every, places),
+            self.stages,
+            self.beside[:, places],
+            self.start[places],
+            self.flowing[:, places],
+            self.core[places],
+            self.other[places],
+            self.running[places],
+        )
 
-    def seconds(self, timing: Timing) -> Array:
-        """(S, D) seconds of the stages."""
-        took = {clock: np.zeros(self.size) for clock in self.rows}
-        for stage, own in timing.stages.items():
-            clock = CLOCK_OF.get(stage, stage)
-            took[clock] = took[clock] + own
-        return np.stack(list(took.values()))
+    def parts(self, speed: Array) -> tuple[Array, Array, Array]:
+        """(D,) joules that flow whatever is done, seconds, and joules of what is done."""
+        each = self.clocked.seconds(speed)
+        busy = np.stack([sum_rows(each[rows]) for rows in self.stages])
+        seconds = sum_rows(np.maximum(busy, self.beside)) + self.start
+        # A unit that is given nothing to do takes what it takes when it idles.
+        seconds = np.maximum(seconds, 1e-300)
+        core = self.core
+        if self.clocked.watts is not None:
+            core = core + sum_rows(busy) * (self.clocked.watts * speed) * self.running
+        dynamic = core * voltage(self.clocked, speed) ** 2 + self.other
+        return self.flowing[0] + self.flowing[1] * seconds, seconds, dynamic
 
-    def each(self, of: Callable[[int, Array], Array]) -> Array:
-        """(S, D) of what a stage, by its place and rows, has (D,)."""
-        several = (of(i, rows) for i, rows in enumerate(self.rows.values()))
-        return np.stack([np.broadcast_to(own, (self.size,)) for own in several])
+    def watts(self, speed: Array) -> Array:
+        """(D,) watts at `speed` (D,) of the full clock."""
+        flowing, seconds, dynamic = self.parts(speed)
+        return (flowing + dynamic) / seconds
 
-    def broadcast(self, values: Array) -> Array:
-        """(S, D) of (D,) values, or one."""
-        return np.broadcast_to(values, (len(self.rows), self.size)) + 0.0
+    def excess(self, place: Array) -> Array:
+        """(D,) logarithm of the watts over the limit, at that (D,) of a speed."""
+        limit = self.clocked.limit
+        return np.log1p((self.watts(np.exp(place)) - limit) / limit)
+
+
+def _paces(
+    ops: Operations, index: Array, activity: Activity, prices: Prices, machine: Machine
+) -> Iterator[tuple[Array, Pace]]:
+    """Of each clock its rows, (N,) places, and what they take and need."""
+    power = activity.power
+    assert power is not None and power.clocked is not None and np.all(activity.overlap.queued)
+    clocked, none, one = power.clocked, np.zeros(index.size), np.ones(index.size)
+    shared: dict[str, list[str]] = {}
+    for stage in rows_by_stage(ops):
+        shared.setdefault(CLOCK_OF.get(stage, stage), []).append(stage)
+    starts = started(ops, index, activity)
+    for stages in shared.values():
+        each = [rows_by_stage(ops)[stage] for stage in stages]
+        ends, rows = np.cumsum([own.size for own in each]), np.concatenate(each)
+        beside = []
+        for own in each:
+            loads = unchained(activity, own)
+            del loads[clocked.resource]
+            beside.append(most_of([none, *loads.values()]))
+        core, other = _joules(activity, prices, machine, rows)
+        at_once = standing(activity, prices, none, rows) + none
+        price = prices.actions[clocked.running].value if clocked.running else none
+        yield (
+            rows,
+            Pace(
+                clocked.some(rows, np.arange(index.size)),
+                tuple(np.split(np.arange(rows.size), ends[:-1])),
+                np.stack(beside),
+                total([starts.get(stage, none) for stage in stages]),
+                np.stack([at_once, standing(activity, prices, one, rows) - at_once]),
+                core + none,
+                other + none,
+                price,
+            ),
+        )
 
 
 def _within_budget(activity: Activity, prices: Prices) -> Activity:
@@ -233,26 +338,16 @@ def at_voltage(prices: Prices, machine: Machine, volts: Array) -> Prices:
     return replace(prices, actions=actions)
 
 
-def _running(activity: Activity, prices: Prices, action: str, rows: Array) -> Array:
-    """(D,) joules of what takes power while it is busy with some rows, at the activity's clock."""
-    if not action:
-        return np.zeros(1)
-    return prices.actions[action].total(activity.counts[action], rows)
-
-
 def _joules(
-    activity: Activity, prices: Prices, machine: Machine, apart: str, stages: _Stages
+    activity: Activity, prices: Prices, machine: Machine, rows: Array
 ) -> tuple[Array, Array]:
-    """(S, D) joules that follow the core's voltage, and those that do not, but for one action."""
-
-    def of(core: bool) -> Callable[[int, Array], Array]:
-        def joules(_: int, rows: Array) -> Array:
-            total = np.zeros(1)
-            for name, count in activity.counts.items():
-                if name != apart and machine.actions[name].core == core:
-                    total = total + prices.actions[name].total(count, rows)
-            return total
-
-        return joules
-
-    return stages.each(of(True)), stages.each(of(False))
+    """(D,) joules of some rows that follow the core's voltage, and those that do not, but for what
+    runs at the clock (`Clocked.running`)."""
+    power = activity.power
+    assert power is not None and power.clocked is not None
+    joules = {True: np.zeros(1), False: np.zeros(1)}
+    for name, count in activity.counts.items():
+        if name != power.clocked.running:
+            core = machine.actions[name].core
+            joules[core] = joules[core] + prices.actions[name].total(count, rows)
+    return joules[True], joules[False]

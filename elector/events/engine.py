@@ -230,7 +230,7 @@ class EventEngine:
     def _taken(self, job: Job) -> list[tuple[str, float]]:
         """Units that the next piece takes, and the share of each."""
         own = [(job.unit, job.amount)]
-        return own if job.also is None or job.started else [*own, job.also]
+        return own if job.also is None else [*own, job.also]
 
     def _start(self, unit: str) -> None:
         n = self.ready[unit][0][1]

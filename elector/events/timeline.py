@@ -111,6 +111,7 @@ class _Writer:
         self.weights: dict[tuple[int, int, int], Weights] = {}
         self.sent: dict[tuple[int, int, int], int] = {}  # weights on a link: their job
         self.unpacked: dict[tuple[int, int, int], int] = {}  # weights in another format: their job
+        self.placed: dict[tuple[int, int, int], int] = {}  # weights written into cells: their job
 
     def write(self, phases: tuple[str, ...], streams: int) -> list[Job]:
         """Jobs of the rows of these phases, the batch being split into so many streams."""
@@ -246,6 +247,8 @@ class _Writer:
         if product.weights is not None and not product.turns:
             job.weights, product.weights.sharers = product.weights, product.weights.sharers + 1
             job.seconds = cut(sum(job.seconds), product.pieces)
+        elif job.pieces > product.pieces:  # what is ahead by one piece has no more of them
+            job.seconds = cut(sum(job.seconds), product.pieces)
         if shared:
             self.unpacked[key] = first
         product.behind.append(first)
@@ -283,6 +286,11 @@ class _Writer:
             if unit.ahead:
                 self._queue(job, work, start, unit.ahead)
             places.append(self._add(job))
+            key = run.turn, run.layer, run.row
+            if work.places:
+                self.placed[key] = places[-1]
+            elif key in self.placed and self.placed[key] not in job.waits:
+                job.waits.append(self.placed[key])
         if unit.ahead:
             self.kernels.setdefault(start, []).extend(places)
         return places
@@ -293,10 +301,12 @@ class _Writer:
         weights, fetch, store = sizes
         # What moves nothing waits for no transfer, and none waits for it.
         shared, turns = None, self.units[start].turns(run.row) and sum(sizes) > 0
-        if weights > 0:
+        key = run.turn, run.layer, run.row
+        if weights > 0 and key not in self.placed:
             # Weights are fetched once and stay until the last sequence has used them.
-            order = (len(self.jobs), len(work.seconds), weights, run.streams)
-            shared = self.weights.setdefault((run.turn, run.layer, run.row), Weights(*order))
+            users = 1 if work.places else run.streams
+            order = (len(self.jobs), len(work.seconds), weights, users)
+            shared = self.weights.setdefault(key, Weights(*order))
         return Job(
             run.row,
             run.layer,

@@ -61,8 +61,11 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
     for r in range(len(ops.rows)):
         for move in _operands(ops, owner, weights, r):
             key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
+            passing = isinstance(move.tensor, Value) and _passing(ops, move.tensor)
             # The first operation that takes it pays, in each pair the first that there is.
             before = sent.get(key, np.zeros(move.count.shape))
+            for whole in _wholes(move.tensor) if passing else ():
+                before = np.maximum(before, sent.get((whole, *key[1:]), 0.0))
             # Where there is nothing to carry, no message waits for the link either.
             count = np.where(move.size > 0, np.maximum(move.count - before, 0.0), 0.0)
             for i in places.setdefault(key, []):
@@ -73,9 +76,39 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
                     moves[i] = replace(moves[i], kept=stays)
             if (count > 0).any():
                 sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
+                for part in _parts_in(move.tensor) if passing else ():
+                    sent[(part, *key[1:])] = sent[key]
                 places[key].append(len(moves))
                 moves.append(replace(move, count=count))
     return moves
+
+
+def _passing(ops: Operations, tensor: Value) -> bool:
+    """Whether no later pass reads a tensor: then whoever has it has its parts, and what is
+    gathered of it. (What stays for a later pass is followed tensor by tensor.)"""
+    sources = ops.graph.sources_of(tensor)
+    return not ops.workload.training or all(ops.rows[s.row].phase == "backward" for s in sources)
+
+
+def _wholes(tensor: Operand) -> Iterator[Value]:
+    """Tensors that a tensor is some of, such as rows that are gathered, or what is new in it."""
+    while isinstance(tensor, Value) and len(tensor.sources) == 1:
+        item, _, way = tensor.sources[0]
+        if way is not None or not isinstance(item, Value):
+            return
+        yield item.origin()
+        tensor = item
+
+
+def _parts_in(tensor: Operand) -> list[Value]:
+    """The tensors that stand side by side in one."""
+    if not isinstance(tensor, Value):
+        return []
+    parts = [item for item, times, _ in tensor.sources if isinstance(item, Value) and times is None]
+    if not parts or len(parts) < len(tensor.sources):
+        return []
+    apart = np.array_equal(total([part.elements for part in parts]), tensor.elements)
+    return [part.origin() for part in parts] if apart and len(parts) > 1 else []
 
 
 def homes_of(ops: Operations) -> dict[RoleWeights, int]:

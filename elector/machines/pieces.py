@@ -74,9 +74,11 @@ class RowWork:
     unit : its name. seconds : of each piece. latency : until a piece's result is there once the
     unit is free again. share : of the row's traffic. launch : seconds a host needs before.
     amount : share of the unit that a piece takes. also : another unit, and the share of it, that
-    the first piece takes at the same time; or None. early : the host launches the next job
+    a piece takes at the same time; or None. early : the host launches the next job
     meanwhile, as it launched this one before. registers : the unit's own hold the weights that it
     works on, so that they leave the buffer when it is free again, not when the result is there.
+    places : it puts the row's weights where all sequences read them, piece by piece as they are
+    fetched: nothing else of the row needs them from main memory, and all else waits for it.
     """
 
     unit: str
@@ -88,6 +90,7 @@ class RowWork:
     also: tuple[str, float] | None = None
     early: bool = False
     registers: bool = False
+    places: bool = False
 
 
 class EventModel(Protocol):

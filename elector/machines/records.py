@@ -63,6 +63,15 @@ class Clocked:
     room: Array | None = None
     follows: Callable[[Array], dict[str, Array]] | None = None
 
+    def some(self, rows: Array, designs: Array) -> Clocked:
+        """That of some rows of some designs; rows (r,), designs (d,) : their places."""
+
+        def of(values: Array) -> Array:
+            return values[designs] if values.ndim == 1 else values[rows[:, None], designs]
+
+        arrays = {name: of(x) for name, x in vars(self).items() if isinstance(x, Array)}
+        return Clocked(**(vars(self) | arrays))
+
     def seconds(self, speed: Array) -> Array:
         """(R, D) busy seconds at `speed` (R, D) of the full clock, or (D,) for all rows."""
         compute, fixed = self.compute / speed, self.fixed

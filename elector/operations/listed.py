@@ -49,18 +49,41 @@ def listing_of(model: Model) -> Listing | None:
 
 
 def emit(step: Step, listing: Listing, times: Array) -> None:
-    """The rows of a list. times : (M,) passes of a step."""
+    """The rows of a list; what has a size of 0 does not run. times : (M,) passes of a step.
+
+    Raises InputError where nothing is left to run.
+    """
     one = np.ones(step.models.size)
     run = Pass("forward", one, one, one, 0.0 * one, times, one)
     numbers = _Numbers(listing, step.workload, one)
     before: Value | None = None
+    total = 0.0 * one
     for index, entry in enumerate(listing.entries):
         place = Place(ModelSection.LIST, variant=entry.layer)
-        scope = Scope(run, place, numbers.at(entry.count, index, "count") * times)
+        count = numbers.at(entry.count, index, "count") * times
         if entry.matmul:
-            before = _product(step, scope, entry, numbers.shape(entry, index), before)
+            shape, there = _at_least_one(numbers.shape(entry, index))
+            scope = Scope(run, place, count * there)
+            before = _product(step, scope, entry, shape, before)
         else:
-            before = _vector(step, scope, entry, numbers.vector(entry, index), before)
+            sizes = numbers.vector(entry, index)
+            elements = sizes["elements"]
+            assert elements is not None
+            there = elements > 0
+            scope = Scope(run, place, count * there)
+            sizes["elements"] = np.maximum(elements, 1.0)
+            before = _vector(step, scope, entry, sizes, before)
+        total = total + scope.count
+    if not (total > 0).all():
+        raise InputError("nothing runs: each has a count or a size of 0", field="operations")
+
+
+def _at_least_one(shape: Shape) -> tuple[Shape, Array]:
+    """A product without a side of 0, and (M,) whether it had none and so runs."""
+    sides = [np.asarray(side) for side in (shape.batch, shape.m, shape.k, shape.n)]
+    there = np.asarray(np.minimum.reduce(sides) > 0)
+    batch, m, k, n = (np.maximum(side, 1.0) for side in sides)
+    return Shape(batch, m, k, n, shape.share), there
 
 
 def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Array]]:

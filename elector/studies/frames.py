@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elector.base import arguments
 from elector.base.errors import InputError
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import Kinds, SweepTable, table_of
@@ -61,7 +62,9 @@ def sweep(
     """
     from elector.studies.uncertainty import Sampling  # few ask for it
 
-    sampling = Sampling.of(technology, samples, seed) if uncertainty else None
+    settings = arguments.flag(settings, "settings")
+    wanted = arguments.flag(uncertainty, "uncertainty")
+    sampling = Sampling.of(technology, samples, seed) if wanted else None
     frame, rows = _read(table)
     return _frame(run_sweep(rows, technology, settings, sampling), frame)
 
@@ -136,5 +139,8 @@ def validate(
 
     from elector.studies import validation
 
-    outcomes = validation.validate(data, only=only, technology=technology)
+    data = None if data is None else arguments.path(data, "data")
+    outcomes = validation.validate(
+        data, only=arguments.text(only, "only"), technology=Technology.given(technology)
+    )
     return pd.DataFrame([result.as_row() for result in outcomes])

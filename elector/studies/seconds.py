@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from elector.cost.account import Account, accounts
-from elector.cost.schedule import STAGES
+from elector.cost.schedule import STAGES, rows_by_stage
 from elector.evaluation.path import Chunk, bounds, members
 from elector.studies import priced
 from elector.technology import Technology
@@ -39,6 +39,7 @@ def latency(
         "loads_s": loads,
         "stages_s": took,
         "accounts": {name: _account(waited[name]) for name in chosen},
+        "clocks": _clocks(chunk, chosen),
         "figures": _figures(chunk),
         **priced.by_unit(chunk, terms),
         **priced.cited(terms, technology),
@@ -72,6 +73,22 @@ def _operation(chunk: Chunk, r: int, bound: str) -> priced.Term:
         "busy_s": busy,
         **({} if chunk.machine.hybrid is None else {"unit": chunk.owner[r]}),
     }
+
+
+def _clocks(chunk: Chunk, stages: Iterable[str]) -> list[dict[str, object]]:
+    """Stages that do not run at the full clock, as a board's power limit allows less: of which
+    unit, what share of it, and the watts it keeps to."""
+    lowered: list[dict[str, object]] = []
+    for start, own in members(chunk).items():
+        power, rows = own.activity.power, rows_by_stage(own.ops)
+        if power is None or power.clocked is None or power.speed is None:
+            continue
+        for stage in stages:
+            share = float(power.speed[rows[stage], 0].min())
+            if share < 1.0:
+                limit = float(np.broadcast_to(power.clocked.limit, chunk.index.shape)[0])
+                lowered.append({"unit": start[:-1], "stage": stage, "share": share, "watts": limit})
+    return lowered
 
 
 def _figures(chunk: Chunk) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from elector.base import paths
+from elector.base import arguments, paths
 from elector.base.errors import InputError
 from elector.base.record import ResultRecord
 from elector.base.table import Field, schema
@@ -29,6 +29,7 @@ def show(name: str) -> ResultRecord:
     source and settings: what a file of one's own would say, bare numbers in the unit of the
     schema. Raises InputError for a name that is neither.
     """
+    name = arguments.path(name, "NAME", "a name or a path")
     if name in list_accelerators():
         return _accelerator(load_accelerator(name))
     if name in list_models():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elector.base import arguments
 from elector.base.errors import InputError
 from elector.base.record import ResultRecord
 from elector.base.table import Column
@@ -69,10 +70,12 @@ def simulate(
     every setting as it was resolved, `notes` what a user should know, `version` the simulator's.
     Raises InputError for bad settings.
     """
-    given = settings or {}
+    given = arguments.settings(settings)
+    operations = arguments.flag(operations, "operations")
+    uncertainty = arguments.flag(uncertainty, "uncertainty")
     columns = columns_of({"model": model, "accelerator": accelerator, **given})
     level = "operations" if operations else "groups"
-    cost = evaluate(columns, 1, technology=technology and technology.single(), level=level)
+    cost = evaluate(columns, 1, technology=Technology.given(technology).single(), level=level)
     entries: dict[str, object] = {"model": model, "accelerator": accelerator}
     entries.update(record(cost, 0))
     if str(given.get("workload.sparsity", "dense")) != "dense":
@@ -172,7 +175,7 @@ def sweep(
     columns: Mapping[str, Column], size: int, *, technology: Technology | None = None
 ) -> Swept:
     """Costs of every row that can be read; the others with their error."""
-    technology = technology and technology.single()
+    technology = Technology.given(technology).single()
     try:
         cost = evaluate(columns, size, technology=technology, level="groups")
         return Swept(cost, np.arange(size), {})
@@ -286,8 +289,10 @@ def explain(
     """
     from elector.studies.explanation import explain_result
 
-    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    derivation = explain_result(columns, result, (technology or Technology.load()).single())
+    given = arguments.settings(settings)
+    columns = columns_of({"model": model, "accelerator": accelerator, **given})
+    result = arguments.text(result, "result")
+    derivation = explain_result(columns, result, Technology.given(technology).single())
     value = registry().show(result, float(str(derivation["value"])))
     lines = [(result, value), ("=", str(derivation["formula"]))]
     return ResultRecord(derivation, f"explanation of {model} on {accelerator}", lines)
@@ -310,8 +315,9 @@ def trace(
     """
     from elector.events.trace import trace as traced
 
-    columns = columns_of({"model": model, "accelerator": accelerator, **(settings or {})})
-    return traced(columns, f"{model} on {accelerator}", technology and technology.single())
+    given = arguments.settings(settings)
+    columns = columns_of({"model": model, "accelerator": accelerator, **given})
+    return traced(columns, f"{model} on {accelerator}", Technology.given(technology).single())
 
 
 def workload_line(settings: Mapping[str, Mapping[str, Any]]) -> str:

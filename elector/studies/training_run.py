@@ -17,6 +17,8 @@ In place of `steps` a phase may say `epochs` (with `sequences` of the data set b
 or `tokens`; the steps are then rounded up to whole ones:
 
     steps = ceil(epochs x sequences / batch) = ceil(tokens / (batch x sequence_length))
+
+with the batch of a step: workload.batch x workload.gradient_accumulation sequences.
 """
 
 from __future__ import annotations
@@ -160,7 +162,8 @@ class _Sizes:
                     error.problem, file=file, field=f"workload.{key}", value=error.value
                 ) from None
 
-        batch, length = size("batch"), size("sequence_length")
+        batch = size("batch") * size("gradient_accumulation")
+        length = size("sequence_length")
         applies = load_model(model).family in fields["sequence_length"].applies
         return cls(batch, length if applies else None, sequences)
 
@@ -312,8 +315,12 @@ def run(
             return run(read_plan(plan), technology=technology)
         except InputError as error:  # of a setting, which does not know where it was read
             raise error.at(file=plan) from None
+    if not isinstance(plan, Mapping | TrainingPlan):
+        raise InputError(
+            "must be a plan: a file or what it holds", field="plan", value=type(plan).__name__
+        )
     plan = plan if isinstance(plan, TrainingPlan) else read_plan(plan)
-    technology = technology or Technology.load()
+    technology = Technology.given(technology)
     steps = [_step(plan, phase, phase.trainable, technology) for phase in plan.phases]
     phases = [_phase(*pair) for pair in zip(plan.phases, steps, strict=True)]
     switch = None if plan.switch is None else _switched(plan, steps, technology)
@@ -392,6 +399,7 @@ def _switched(plan: TrainingPlan, steps: list[PhaseStep], technology: Technology
             "step_energy_j": _shown(beside.number("energy_j")),
             "latency_s": _shown(count * beside.number("latency_s")),
             "energy_j": _shown(count * beside.number("energy_j")),
+            "writes_per_cell": count * beside.wear,
         },
     }
 
@@ -422,8 +430,9 @@ def _total(
     for name in dict.fromkeys(phase.accelerator.name for phase in plan.phases):
         here = [i for i, phase in enumerate(plan.phases) if phase.accelerator.name == name]
         writes = sum((plan.phases[i].steps * steps[i].wear for i in here), 0.0)
-        if switch is not None and _after(plan) in here:
-            writes += _number(switch["write"]["writes_per_cell"])  # type: ignore[index]
+        for part, phase in _wearing(plan):
+            if phase in here:
+                writes += _number(switch[part]["writes_per_cell"])  # type: ignore[index]
         endurance = min(steps[i].endurance for i in here)
         if writes > 0:
             years = float(np.fmin(years, endurance / writes * time / YEAR))
@@ -450,11 +459,14 @@ def _amounts(plan: TrainingPlan) -> Record:
     }
 
 
-def _after(plan: TrainingPlan) -> int:
-    """The phase that follows the switch."""
-    assert plan.switch is not None
+def _wearing(plan: TrainingPlan) -> list[tuple[str, int]]:
+    """What a switch writes, and the phase on whose machine: the frozen weights on that of the
+    phase after it, the copy that trains beside on that of the phase before."""
+    if plan.switch is None:
+        return []
     ends = np.cumsum([phase.steps for phase in plan.phases])
-    return int(np.searchsorted(ends, plan.switch.step)) + 1
+    before = int(np.searchsorted(ends, plan.switch.step))
+    return [("write", before + 1), ("side_by_side", before)]
 
 
 def _number(value: object) -> float:

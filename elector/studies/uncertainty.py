@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from elector.base import arguments
 from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.cost.pricing import LEAKAGE, Cost
@@ -86,16 +87,6 @@ _SHARES = ("utilization", "bandwidth_utilization")
 _TOUCHED = (*_TIMES, *_JOULES, _POWER, _PLACING, "area_mm2")
 
 
-def check(samples: object, seed: object) -> None:
-    """Refuses numbers of samples and seeds without meaning. Raises InputError."""
-    if not isinstance(samples, int) or isinstance(samples, bool) or not FEWEST <= samples <= MOST:
-        raise InputError(
-            f"must be a whole number from {FEWEST} to {MOST:,}", field="samples", value=samples
-        )
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError("must be a whole number from 0 up", field="seed", value=seed)
-
-
 @dataclass(frozen=True)
 class Sampling:
     """What intervals are drawn with.
@@ -113,8 +104,14 @@ class Sampling:
         cls, technology: Technology | None, samples: int = SAMPLES, seed: int = SEED
     ) -> Sampling:
         """With the shipped tables by default. Raises InputError for numbers without meaning."""
-        check(samples, seed)
-        return cls((technology or Technology.load()).single(), samples, seed)
+        many, first = arguments.whole(samples), arguments.whole(seed)
+        if many is None or not FEWEST <= many <= MOST:
+            raise InputError(
+                f"must be a whole number from {FEWEST} to {MOST:,}", field="samples", value=samples
+            )
+        if first is None or first < 0:
+            raise InputError("must be a whole number from 0 up", field="seed", value=seed)
+        return cls(Technology.given(technology).single(), many, first)
 
     def stream(self, name: str) -> Array:
         """(S,) standard normal draws of that name."""

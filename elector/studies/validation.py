@@ -17,7 +17,7 @@ import numpy as np
 
 from elector.base import quantity
 from elector.base.errors import InputError
-from elector.base.table import DATA
+from elector.base.table import DATA, Column
 from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.technology import Technology
 
@@ -173,7 +173,7 @@ def validate(
     if wanted is not None:
         chosen = [case for case in chosen if wanted(case)]
     run = simulate or _own_simulate()
-    known: dict[tuple[str, str, str, bool], Mapping[str, Any]] = {}
+    known = _together(chosen, technology) if simulate is None else {}
     outcomes = []
     for case in chosen:
         try:
@@ -232,21 +232,57 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if values.size else math.nan
 
 
+#: Model, accelerator, configuration, and whether operations are asked for.
+_Asked = tuple[str, str, str, bool]
+
+
+def _asked(case: ValidationCase) -> _Asked:
+    """What a case asks a simulator for; cases that ask for the same share the answer."""
+    return case.model, case.accelerator, case.configuration, case.metric == "cycles"
+
+
+def _together(
+    cases: Sequence[ValidationCase], technology: Technology | None
+) -> dict[_Asked, Mapping[str, Any]]:
+    """Answers to all cases that ask for plain figures, from one table of their designs.
+
+    A table has the parts of all designs for each, so that whose part is asked for is left out.
+    None where a design cannot be read: simulated by itself, it is told with its line.
+    """
+    from elector.evaluation.path import evaluate  # reading the cases needs no simulator
+    from elector.studies.simulation import columns_of, record
+
+    apart = {_asked(case) for case in cases if "." in case.metric or case.metric == "cycles"}
+    plain = {key: case for case in cases if (key := _asked(case)) not in apart}
+    rows = [{"model": c.model, "accelerator": c.accelerator, **c.settings} for c in plain.values()]
+    if not rows:
+        return {}
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: Column.of([row.get(name) for row in rows]) for name in names}
+    try:
+        for row in rows:
+            columns_of(row)
+        single = technology and technology.single()
+        cost = evaluate(columns, len(rows), technology=single, level="groups")
+    except InputError:
+        return {}
+    return {key: record(cost, i) for i, key in enumerate(plain)}
+
+
 def _compare(
     case: ValidationCase,
     run: Simulate,
-    known: dict[tuple[str, str, str, bool], Mapping[str, Any]],
+    known: dict[_Asked, Mapping[str, Any]],
     technology: Technology | None,
 ) -> CaseResult:
-    wants_operations = case.metric == "cycles"
-    key = (case.model, case.accelerator, case.configuration, wants_operations)
+    key = _asked(case)
     if key not in known:
         known[key] = run(
             case.model,
             case.accelerator,
             settings=case.settings,
             technology=technology,
-            operations=wants_operations,
+            operations=key[-1],
         )
     result = known[key]
     simulated = _metric(result, case.metric)

@@ -55,6 +55,23 @@ class Technology:
         return cls._of(_merged(shipped.rows, own))
 
     @classmethod
+    def given(cls, technology: object) -> Technology:
+        """The one a program hands in, or the shipped tables. Raises InputError for what is none.
+
+        technology : None for the shipped tables.
+        """
+        if technology is None:
+            return cls.load()
+        if isinstance(technology, cls):
+            return technology
+        raise InputError(
+            "must be a Technology",
+            field="technology",
+            value=type(technology).__name__,
+            hint="elector.Technology.load(FILE)",
+        )
+
+    @classmethod
     def _of(cls, rows: list[ConstantRow]) -> Technology:
         table: dict[tuple[str, str], list[ConstantRow]] = {}
         for row in rows:

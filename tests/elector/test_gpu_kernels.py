@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elector
+from elector.base.table import Column
+from elector.evaluation.path import evaluate
 from elector.machines.gpu import attention
 from elector.machines.gpu import kernels as gpu_kernels
 from elector.machines.gpu import stacks as gpu_stacks
+from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
 # ---- products ----
@@ -360,3 +363,27 @@ def test_sixteen_bits_on_tensor_cores_lose_nothing_beside_the_lanes() -> None:
         if fmt in ("fp16", "bf16"):
             for name in ("operand_share", "wave_share", "tile_cycles"):
                 assert own.get(name, 0.0) <= getattr(general, name), (family, fmt, name)
+
+
+def test_products_are_worked_out_once_for_designs_that_share_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What differs beside the model, its workload and the processors changes no tile."""
+    sizes: list[int] = []
+
+    def counted(
+        c: gpu_kernels.Constants, d: gpu_kernels.Device, p: gpu_kernels.GpuProducts
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(p.m.shape[1])
+        return gpu_kernels.product_seconds(c, d, p)
+
+    monkeypatch.setattr("elector.machines.gpu.machine.product_seconds", counted)
+    columns = columns_of({"model": "bert-base", "accelerator": "a100-sxm-40gb"}, 24)
+    columns["workload.batch"] = Column.of([1, 2] * 12)
+    columns["accelerator.sms"] = Column.of([54, 54, 108, 108] * 6)
+    columns["accelerator.power_limit"] = Column.of([100.0 + 10.0 * i for i in range(24)])
+    cost = evaluate(columns, 24)
+    assert sizes == [4]
+    for i in range(24):
+        own = {key: column.take(np.array([i])).compact() for key, column in columns.items()}
+        assert evaluate(own, 1).scalars["latency_s"][0] == cost.scalars["latency_s"][i]

@@ -227,3 +227,58 @@ def test_a_list_is_traced(tmp_path: Path, machine: str) -> None:
     done = CliRunner().invoke(main, ["trace", listed(tmp_path, LIST), machine, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "query" in out.read_text()
+
+
+NOTHING: list[dict[str, Any]] = [
+    {"name": "none", "m": 0, "k": 8, "n": 8, "b": "activation"},
+    {"name": "none", "m": 8, "k": 0, "n": 8, "b": "activation"},
+    {"name": "none", "m": 8, "k": 8, "n": 0, "b": "activation"},
+    {"name": "none", "m": 8, "k": 8, "n": 8, "batch": "batch - 1", "b": "activation"},
+    {"name": "none", "m": 8, "k": 8, "n": 8, "count": 0, "b": "activation"},
+    {"name": "none", "operation": "gelu", "elements": "length - length"},
+    {"name": "none", "operation": "gelu", "elements": 64, "count": 0},
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("entry", NOTHING)
+def test_what_has_a_size_of_0_does_not_run(
+    tmp_path: Path, entry: dict[str, Any], machine: str
+) -> None:
+    """It takes no time and no energy, wherever it stands; alone it is nothing to simulate."""
+    whole = [{"name": "first", "m": 16, "k": 16, "n": 16}, {"name": "last", "m": 8, "k": 8, "n": 8}]
+    for index in range(3):
+        mixed = [*whole[:index], entry, *whole[index:]]
+        ours = elector.simulate(listed(tmp_path, {**LIST, "operations": mixed}), machine)
+        plain = elector.simulate(listed(tmp_path, {**LIST, "operations": whole}), machine)
+        for name in ("latency_s", "energy_j", "macs", "parameters", "ops_executed"):
+            assert ours[name] == pytest.approx(plain[name], rel=1e-12), (name, index)
+    with pytest.raises(InputError, match="operations: nothing runs"):
+        elector.simulate(listed(tmp_path, {**LIST, "operations": [entry]}), machine)
+
+
+def test_a_row_in_which_nothing_runs_does_not_touch_the_others(tmp_path: Path) -> None:
+    path = listed(tmp_path, {**LIST, "operations": [NOTHING[3]]})
+    rows = [
+        {"model": path, "accelerator": "systolic", "workload.batch": batch} for batch in (1, 2, 3)
+    ]
+    swept = elector.sweep(rows)
+    assert "nothing runs" in swept["error"][0]
+    assert swept["error"][1:].isna().all() and (swept["latency_s"][1:] > 0).all()
+
+
+@pytest.mark.parametrize("machine", [*MACHINES, "hpt", "reram+systolic"])
+def test_a_list_may_hold_vector_work_alone(tmp_path: Path, machine: str) -> None:
+    """No product is fetched for, not even one that another row of the table has."""
+    alone = {**LIST, "operations": [{"name": "act", "operation": "gelu", "elements": 100_000}]}
+    product = {"name": "product", "m": 64, "k": 64, "n": 64, "count": "length - 1"}
+    both = {**LIST, "operations": [*alone["operations"], product]}
+    path = listed(tmp_path, both)
+    rows = [{"model": path, "accelerator": machine, "workload.sequence_length": n} for n in (1, 2)]
+    swept = elector.sweep(rows)
+    ours = elector.simulate(listed(tmp_path, alone), machine)
+    assert ours["macs"] == ours["utilization"] == 0
+    assert swept["latency_s"][0] == pytest.approx(ours["latency_s"], rel=1e-12)
+    assert swept["latency_s"][1] > swept["latency_s"][0]
+    assert elector.trace(listed(tmp_path, alone), machine).timeline.seconds > 0

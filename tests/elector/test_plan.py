@@ -126,6 +126,44 @@ def test_epochs_and_tokens_are_steps(tmp_path: Path) -> None:
     assert total["kwh"] == pytest.approx(total["energy_j"] / 3.6e6)
 
 
+def test_a_step_sees_the_sequences_of_all_of_its_micro_batches() -> None:
+    """2,105 steps of 32 are 527 of 4 x 32 (67,349 / 128 = 526.2): the same data, fewer updates."""
+    shared = {"model": "bert-tiny", "sequences": 67_349}
+
+    def of(length: dict[str, object], **workload: int) -> dict[str, Any]:
+        phase = length | {"accelerator": "tpu-v3"}
+        return run(shared | {"workload": workload, "phases": [phase]})["total"]  # type: ignore[return-value]
+
+    once = of({"epochs": 1}, batch=32)
+    four = of({"epochs": 1}, batch=32, gradient_accumulation=4)
+    assert (once["steps"], four["steps"]) == (2105, 527)
+    assert four["sequences"] == 527 * 128 and four["tokens"] == 527 * 128 * 128
+    assert four["epochs"] == pytest.approx(527 * 128 / 67_349)
+    assert 0.5 * once["latency_s"] < four["latency_s"] < once["latency_s"]
+    assert of({"tokens": 1_000_000}, batch=8, gradient_accumulation=4)["steps"] == 245
+
+
+def test_a_copy_that_trains_beside_wears_the_cells_it_uses() -> None:
+    """Its operands are written into the crossbars of the phase before, in every step."""
+    phases = [
+        {"name": "full", "steps": 300, "trainable": "all", "accelerator": "reram"},
+        {"name": "low", "steps": 700, "trainable": "lora:8", "accelerator": "reram"},
+    ]
+    plan = {"model": "bert-tiny", "phases": phases, "switch": {"step": 300, "window": 100}}
+    outcome = run(plan)
+    low = elector.simulate(
+        "bert-tiny",
+        "reram",
+        settings={"workload.mode": "training", "workload.trainable": "lora:8"},
+    )
+    assert low["writes_per_cell"] > 0
+    beside, write = outcome["switch"]["side_by_side"], outcome["switch"]["write"]  # type: ignore[index]
+    assert beside["writes_per_cell"] == pytest.approx(100 * low["writes_per_cell"])
+    own = sum(phase["writes_per_cell"] for phase in outcome["phases"])  # type: ignore[attr-defined]
+    own += beside["writes_per_cell"] + write["writes_per_cell"]
+    assert outcome["total"]["writes_per_cell"] == pytest.approx(own)  # type: ignore[index]
+
+
 def test_a_run_is_80_columns_wide_with_hours_and_kwh(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     long = changed(switch=None, phases=[p | {"steps": 2_000_000} for p in PLAN["phases"]])

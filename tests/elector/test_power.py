@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 import elector
 from elector.base.table import Column
-from elector.cost.power import voltage
+from elector.cost.power import Pace, voltage
 from elector.cost.schedule import rows_by_stage
 from elector.describe.workload import PROMPTS
 from elector.evaluation.path import evaluate, inspect
@@ -313,6 +315,59 @@ def test_whether_the_host_decides_is_told_at_the_clock_that_is_held(
         assert longer == (watts > 100)
 
 
+#: Boards and limits [W] that a prompt, later tokens or both exceed; the last leaves out pulses.
+LIMITED = {
+    "l4-24gb": 45,
+    "a100-sxm-80gb": 150,
+    "h100-sxm-80gb": 250,
+    "b200-sxm-192gb": 400,
+    "mi300x": 350,
+    "rtx-4090": 120,
+    "v100-sxm-32gb": 75,
+}
+SERVE = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 32}
+
+
+def test_the_clock_is_the_largest_that_fits_in_each_stage() -> None:
+    """At a clock asked for, no larger one needs less than the limit: none of a fine grid."""
+    constants = Technology.load()
+    for board, watts in LIMITED.items():
+        ask = {"model": "llama-2-7b", "accelerator": board, **SERVE}
+        chunk = inspect(columns_of({**ask, "accelerator.power_limit": watts}, 1), constants)
+        power, boost = chunk.activity.power, float(chunk.units.number("boost_clock")[0])
+        assert power is not None and power.speed is not None
+        stages = rows_by_stage(chunk.ops)
+        assert set(stages) == {"step", "decode"}
+        for stage, phase in (("step", "prefill"), ("decode", "decode")):
+            speed = float(power.speed[stages[stage][0], 0])
+            above = speed * (1.0 + 1e-7) if speed < 1.0 else 1.0
+            speeds = np.concatenate(([speed], np.geomspace(above, 1.0, 40)))
+            columns = columns_of({**ask, **LIMITLESS}, speeds.size)
+            columns["accelerator.clock"] = Column.of(list(speeds * boost))
+            cost = evaluate(columns, speeds.size, level="groups")
+            first = cost.scalar("time_to_first_token_s")
+            seconds = first if stage == "step" else cost.scalar("latency_s") - first
+            needed = cost.scalar(f"energy_by_phase_j.{phase}") / seconds
+            assert needed[0] <= watts * (1.0 + 1e-12), (board, stage)
+            assert speed == 1.0 or (needed[1:] > watts).all(), (board, stage)
+
+
+def test_a_clock_is_found_in_a_dozen_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each stage, and of those designs alone that are over their limit."""
+    sizes: list[int] = []
+    watts = Pace.watts
+
+    def counted(pace: Pace, speed: np.ndarray) -> np.ndarray:
+        sizes.append(speed.size)
+        return watts(pace, speed)
+
+    monkeypatch.setattr(Pace, "watts", counted)
+    curve([90.0, 100.0, 150.0, 200.0, 5000.0, 6000.0])
+    stages = sizes.count(6)
+    assert stages == 2 and all(size <= 4 for size in sizes if size != 6)
+    assert len(sizes) <= stages * 12
+
+
 def test_cycles_are_those_of_the_clock_that_is_held() -> None:
     """A row that waits for memory has fewer of them, one that computes as many."""
     ask = {"workload.batch": 8, "workload.sequence_length": 512, "workload.generate": 4}
@@ -327,3 +382,34 @@ def test_cycles_are_those_of_the_clock_that_is_held() -> None:
             clocks[held["phase"]].add(round(held["cycles"] / held["seconds"] / 1e6, 3))
     assert all(len(each) == 1 for each in clocks.values())  # one clock in each stage
     assert max(clocks["prefill"] | clocks["decode"]) < 2040.0
+
+
+@pytest.mark.parametrize("generate", [0, 4])
+def test_explain_says_which_clock_a_limit_leaves(generate: int) -> None:
+    """Cycles of an operation over its seconds are that share of 1,410 MHz."""
+    settings = {"accelerator.power_limit": 120, "workload.generate": generate}
+    told = elector.explain("gpt2", "a100-sxm-80gb", settings=settings, result="latency_s")
+    clocks: Any = told["clocks"]
+    assert [clock["stage"] for clock in clocks] == (["step", "decode"] if generate else ["step"])
+    phases = {"step": ("forward", "prefill"), "decode": ("decode",)}
+    for clock in clocks:
+        assert clock["unit"] == "" and clock["watts"] == 120 and 0.1 < clock["share"] < 1
+        terms: Any = [t for t in told["terms"] if t["phase"] in phases[clock["stage"]]]  # type: ignore[attr-defined]
+        own = [t for t in terms if t["bound"] == "device"]
+        for term in own:
+            held = term["cycles"] / term["busy_s"]["device"] / 1410e6
+            assert held == pytest.approx(clock["share"], rel=1e-6)
+        assert own
+    free = elector.explain("gpt2", "a100-sxm-80gb", result="latency_s")
+    assert free["clocks"] == []
+
+
+def test_explain_names_the_unit_that_keeps_to_its_limit() -> None:
+    settings = {
+        "workload.mode": "training",
+        "workload.batch": 64,
+        "accelerator.units.gpu.power_limit": 100,
+    }
+    told = elector.explain("hpt-weather", "hpt", settings=settings, result="latency_s")
+    clocks: Any = told["clocks"]
+    assert {clock["unit"] for clock in clocks} == {"gpu"} and clocks[0]["watts"] == 100

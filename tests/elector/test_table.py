@@ -296,3 +296,33 @@ def test_distinct_values_of_long_columns(values: np.ndarray) -> None:
     if not np.isnan(values).any():
         expected, places = np.unique(values, return_index=True)
         assert np.array_equal(unique, expected) and np.array_equal(first, places)
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_cells_between_other_signs_are_said(tmp_path: Path, sign: str, name: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"model{sign}accelerator\nbert-tiny{sign}systolic\n")
+    for words in (("sweep", path, "--format", "csv"), ("validate", "--data", path)):
+        result = run(*map(str, words))
+        assert result.exit_code == 2
+        assert f"t.csv: line 1: columns are separated by {name}" in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_other_systems_is_named(tmp_path: Path, encoding: str) -> None:
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    for name, read in (("a.yaml", load_yaml), ("a.json", load_json), ("a.csv", read_csv)):
+        path = tmp_path / name
+        path.write_bytes((mark + "a,b\n1,2\n").encode(encoding))
+        with pytest.raises(InputError, match="is UTF-16 text\n  hint: save it as UTF-8"):
+            read(path)
+
+
+@pytest.mark.parametrize("text", ["010", "-07", "0_1", "00"])
+def test_a_number_that_yaml_reads_in_base_8_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=rf"line 2: is not valid YAML: {text} is in base 8"):
+        parse_yaml(f"a: 1\nb: {text}\n")
+    assert parse_yaml(f"a: '{text}'\nb: [0, 10, 0.5, 08, 1_0]\n") == {
+        "a": text,
+        "b": [0, 10, 0.5, "08", 10],
+    }

@@ -13,6 +13,7 @@ from elector.events.engine import EventEngine, Job, Span
 from elector.events.timeline import Timeline, timeline
 from elector.events.trace import events, trace
 from elector.machines.reram.events import ReramUnits
+from elector.operations.roles import RowPart
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -126,3 +127,101 @@ def test_the_plan_is_among_the_best_that_brute_force_finds(model: str, batch: in
         other = replace(inspected, machine=replace(inspected.machine, events=forced))
         best = min(best, timeline(other).seconds)
     assert own <= 1.15 * best
+
+
+RELOAD: dict[str, Any] = {
+    "accelerator__reload": True,
+    "accelerator__memory_capacity": 1e12,
+    "workload__sequence_length": 32,
+    "workload__batch": 2,
+    "model__layers": 2,
+    "model__vocabulary": 5000,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("bert-mini", {"accelerator__tiles": 4, "accelerator__digital_macs": 0}),
+        (
+            "bert-tiny",
+            {"accelerator__tiles": 1, "accelerator__digital_macs": 1024, "workload__batch": 1},
+        ),
+        (
+            "gpt2",
+            {
+                "workload__mode": "training",
+                "workload__batch": 1,
+                "workload__sequence_length": 4,
+                "accelerator__tiles": 4,
+                "accelerator__digital_macs": 1024,
+                "accelerator__write_power": 1,
+                "accelerator__transposed_read": "bidirectional",
+            },
+        ),
+        (
+            "gpt-oss-20b",
+            {
+                "workload__batch": 1,
+                "workload__sequence_length": 2,
+                "workload__generate": 1,
+                "accelerator__tiles": 168,
+                "accelerator__digital_macs": 16384,
+            },
+        ),
+    ],
+)
+def test_weights_that_do_not_stay_take_as_long_as_the_closed_form_says(
+    model: str, asked: dict[str, Any]
+) -> None:
+    """Fetching the next matrix goes on while this one is written and read, and products of two
+    computed operands run where the plan has them run."""
+    case = chunk(model, "reram", **RELOAD | asked)
+    assert case.activity.told.extra["weight_copies"][0] == 0
+    assert timeline(case).seconds == pytest.approx(float(case.timing.seconds[0]), rel=0.1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_matrix_is_fetched_before_it_is_written_and_written_before_it_is_read(
+    batch: int,
+) -> None:
+    """By every sequence, whose reads take no write drivers."""
+    asked = RELOAD | {"workload__batch": batch, "accelerator__tiles": 4}
+    case = chunk("bert-mini", "reram", accelerator__digital_macs=1024, **asked)
+    step, checked = timeline(case), 0
+    for r in {s.row for s in step.spans if s.resource == "write drivers"}:
+        for layer in range(2):
+            mine = [s for s in step.spans if (s.row, s.layer) == (r, layer)]
+            written = [s for s in mine if s.resource == "write drivers"]
+            moved = sorted(s.end for s in mine if s.resource == "memory")
+            fetched = moved[: len(written)]  # later ones are what its results move
+            if not written or not fetched:
+                continue
+            pulses = {(s.start, s.end) for s in written}
+            read = [
+                s
+                for s in mine
+                if s.resource == "spare crossbars" and (s.start, s.end) not in pulses
+            ]
+            begun = sorted(s.start for s in written)
+            assert all(there <= start + 1e-15 for there, start in zip(fetched, begun, strict=True))
+            assert min(s.start for s in read) >= max(s.end for s in written) - 1e-15
+            assert {s.stream for s in written} == {0}
+            assert len({s.stream for s in read}) == int(case.timing.streams["step"][0])
+            checked += 1
+    assert checked >= 11
+
+
+@pytest.mark.parametrize(
+    "asked", [{"accelerator__reload": True}, {"accelerator__dynamic": "write"}]
+)
+def test_a_packed_cache_is_unpacked_before_it_is_written(asked: dict[str, Any]) -> None:
+    """In as many pieces as it is written in, which is one: a finer cut would never be taken."""
+    sizes = {"accelerator__digital_macs": 0, "accelerator__memory_capacity": 1e12}
+    sizes |= {"model__layers": 2, "model__vocabulary": 500, "workload__sequence_length": 4}
+    packed = {"workload__generate": 3, "workload__kv_cache": "int4"}
+    tiles = 2 if "accelerator__reload" in asked else 1000
+    case = chunk("gpt2", "reram", accelerator__tiles=tiles, **sizes, **packed, **asked)
+    step = timeline(case)
+    assert any(step.rows[s.row].part is RowPart.UNPACKED for s in step.spans)
+    assert step.seconds == pytest.approx(float(case.timing.seconds[0]), rel=0.1)

@@ -60,6 +60,14 @@ def test_what_is_not_a_number_is_refused(value: object) -> None:
         parse(value, "Hz", field="clock")
 
 
+@pytest.mark.parametrize("value", ["4,5 MB", "1:30", "1_000", "4;5", "1'000", "4..5", "1.000,5 MB"])
+def test_another_way_to_write_a_number_is_no_unit(value: str) -> None:
+    with pytest.raises(InputError, match="sram: is not a number") as caught:
+        parse(value, "byte", field="sram")
+    assert repr(value) in str(caught.value)
+    assert ("a decimal point" in str(caught.value)) == ("," in value or "'" in value)
+
+
 def test_an_unknown_unit_names_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         parse("4 MBy", "byte", field="sram", file="a.yaml")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import elector
 from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.cli import report_checks
@@ -449,3 +450,11 @@ def test_a_missing_column_is_named_and_not_what_was_given(tmp_path: Path, column
         validation_cases.load_cases(path)
     assert f"{column}: line 1: missing column" in str(caught.value)
     assert "got" not in str(caught.value) and "did you mean" not in str(caught.value)
+
+
+def test_cases_together_are_each_by_itself() -> None:
+    """Evaluated in one table, with the same bits; where one cannot be read, it is named."""
+    one = validate(only="tpu*")
+    assert len(one) > 10
+    for together, alone in zip(one, validate(only="tpu*", simulate=elector.simulate), strict=True):
+        assert repr(together) == repr(alone)

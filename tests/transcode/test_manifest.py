@@ -35,6 +35,7 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("reference_point", [[], "x", 1, {"latency_s": "1"}, {"latency_s": None}, {"latency_s": []}]),
     ("sampler", [None, [], {"used": "random"}, {"used": 1, "asked": "x", "why": "y"}]),
     ("accuracy", [1, "x", [], {"text": 1}]),
+    ("islands", [None, 0, "4", -1, True, 0.5, 10**9]),
     ("space_sha256", [None, 1, "0" * 64]),
 ]
 CASES = [pytest.param(name, v, id=f"{name}={v}") for name, values in WRONG for v in values]

@@ -83,9 +83,9 @@ def test_spaces(tmp_path: Path, text: str, words: str) -> None:
         (("--sampler", "nsag2"), "did you mean nsga2?"),
         (("--sampler", "nowhere:Class"), "--sampler: cannot be imported"),
         (("--sampler", "json:JSONDecoder"), "is not an Optuna sampler class"),
-        (("--budget", "0"), "'--budget': 0 is not in the range x>=1"),
-        (("--budget", "-5"), "'--budget': -5 is not in the range x>=1"),
-        (("--budget", "many"), "'--budget': 'many' is not a valid integer"),
+        (("--budget", "0"), "--budget: must be a whole number from 1 up (got '0')"),
+        (("--budget", "-5"), "--budget: must be a whole number from 1 up (got '-5')"),
+        (("--budget", "many"), "--budget: must be a whole number from 1 up (got 'many')"),
         (("--time", "-3s"), "--time: must be positive"),
     ],
 )
@@ -163,6 +163,32 @@ def test_the_folder_of_another_space(made: Path, tmp_path: Path) -> None:
 
 
 # ---- a part file that was cut
+
+
+@pytest.mark.parametrize("source", ["[surrogate]", "true", "3", "{source: [x]}", "{source: {}}"])
+def test_an_accuracy_source_that_is_no_name(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(TINY + f"accuracy: {source}\n")
+    said = refused("search", str(path), "--out", str(tmp_path / "run"))
+    assert "odd.yaml: accuracy.source: unknown source" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_without_a_name(made: Path) -> None:
+    assert "--baseline: is empty" in refused("report", str(made / "tiny"), "--baseline", "")
+
+
+@pytest.mark.parametrize("inner", ["designs", "designs/deep/er", "link/x"])
+def test_no_run_lies_among_the_designs_of_another(made: Path, tmp_path: Path, inner: str) -> None:
+    """pandas reads all that lies below `designs`: it would take both for one."""
+    run = shutil.copytree(made / "tiny", tmp_path / "tiny")
+    (run / "link").symlink_to(run / "designs")
+    before = sorted(run.rglob("*"))
+    for words in (("search", str(made / "pair.yaml")), ("merge", str(made / "pair"))):
+        said = refused(*words, "--out", str(run / inner))
+        assert "lies among the designs of the run tiny" in said
+    assert sorted(run.rglob("*")) == before
+    assert invoke("merge", str(made / "pair"), "--out", str(run / "beside")).exit_code == 0
 
 
 @pytest.mark.parametrize("left", [0, 1, 900, -1])

@@ -83,6 +83,19 @@ def test_beside_is_the_first_phase_unless_said() -> None:
     np.testing.assert_allclose(default, shorter["run"].scalar("latency_s") + 60 * full, rtol=1e-12)
 
 
+def test_a_copy_that_trains_beside_wears_cells_too() -> None:
+    reram = {"base": "reram", "endurance": 1e6}
+    run = {"phases": {"full": 300, "low": 700}, "beside": "low", "windows": 3}
+    alone, beside = (
+        costs(load({**SPACE, "accelerator": reram, "run": {**run, "window": window}}))
+        for window in (0, 20)
+    )
+    worn = beside["low"].scalar("writes_per_cell")
+    assert (worn > 0).all()
+    before = alone["run"].scalar("writes_per_cell")
+    np.testing.assert_allclose(beside["run"].scalar("writes_per_cell"), before + 60 * worn)
+
+
 def test_an_infeasible_phase_leaves_no_run() -> None:
     space = load({**SPACE, "accelerator": {"base": "hpt", "units.tier.tiles": [1, 336]}})
     problem = objective.Problem(space, lambda columns, size: evaluate(columns, size))

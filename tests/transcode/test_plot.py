@@ -222,6 +222,28 @@ def test_long_titles_and_ticks_stay_on_the_page() -> None:
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_name_that_is_longer_than_its_axis_is_cut(count: int) -> None:
+    """Beside the axis nothing overlaps it, and its unit and arrow stay."""
+    names = ["a_name_of_somebody_who_says_all_of_it_" * 3 + str(i) for i in range(count)]
+    columns = {n: ["2.0", "3.0", "4.0"] for n in names}
+    front = {"space": "s", "objectives": [{"name": n, "direction": "min"} for n in names]}
+    figure = plot.draw(plot.info(columns, front))
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for ax in figure.axes:
+        frame = ax.get_window_extent(renderer)
+        for text in (ax.xaxis.label, ax.yaxis.label):
+            if not text.get_text() or ax.get_label() == "<colorbar>":
+                continue
+            box = text.get_window_extent(renderer)
+            along_x = text is ax.xaxis.label
+            assert (box.width if along_x else box.height) <= (
+                frame.width if along_x else frame.height
+            ), text.get_text()
+            assert "\u2026" in text.get_text() and text.get_text()[-1] == "\u2193"
+
+
 def test_shapes_are_machines_where_several_are_searched(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", ["latency_s", "energy_j"])
     text = (folder / "front.csv").read_text(encoding="utf-8").splitlines()

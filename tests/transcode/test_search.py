@@ -441,6 +441,13 @@ def test_what_is_nearly_short_enough_is_timed_twice(
     assert result.manifest["sampler"]["used"] == used and not left
 
 
+def test_a_clock_that_leaps_where_nothing_was_done() -> None:
+    """A process may be stopped between two looks at the clock: no design took that time."""
+    problem = Problem(load(SMALL), fake)
+    leaps = iter([0.0, 100.0, 100.0, 100.5])
+    assert prepare.seconds_each(problem, 4, lambda: next(leaps)) > 0.0
+
+
 def test_pruning_by_another_models_table_is_noted(tmp_path: Path) -> None:
     space = {
         "name": "pruned",

@@ -136,7 +136,7 @@ def read(written: object, file: Path | None, fail: Fail) -> AccuracySettings:
 
 def _require_known(given: Mapping[str, Any], source: str, fail: Fail) -> None:
     """Refuses a source that there is not, and keys that are not its own."""
-    if source not in SOURCES:
+    if not isinstance(source, str) or source not in SOURCES:
         raise fail("unknown source", "accuracy.source", value=source, allowed=tuple(SOURCES))
     for key in given:
         if key != "source" and key not in SOURCES[source]:

@@ -377,12 +377,13 @@ def check(
     transcode check results/smoke --require 'hypervolume >= 0.98 * baseline' \\
         --baseline agreed
     """
+    from elector.base.junit import SUFFIXES
     from elector.base.output import check_output, whole
     from transcode import runs
     from transcode.cli import report
 
     if junit is not None:
-        check_output(junit, field="--junit")
+        check_output(junit, SUFFIXES, "--junit")
     outcomes = runs.checks.check(runs.query.opened(run), require, baseline)
     if junit is not None:
         with whole(junit) as target:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elector.base import page
+from elector.base import arguments, page
 from transcode.pages.baseline import Baseline, read_baseline
 from transcode.pages.content import body, gathered
 from transcode.runs import manifest
@@ -33,8 +33,12 @@ def report(
     InfeasibleError where no design is feasible.
     """
     folder = manifest.named(run)
-    content = gathered(folder, None if baseline is None else read_baseline(folder, baseline))
-    path = folder / "report.html" if out is None else Path(out)
+    path = folder / "report.html" if out is None else Path(arguments.path(out, "out"))
+    asked = arguments.whole(baseline)  # the id of a design, also as numpy has it
+    if asked is None and baseline is not None:
+        baseline = arguments.path(baseline, "baseline", "the id of a design, or a path")
+    other = baseline if asked is None else asked
+    content = gathered(folder, None if other is None else read_baseline(folder, other))
     text = page.document(content.title, body(content), content.told, content.columns, "run.js")
     page.write(text, path)
     return path

@@ -29,6 +29,8 @@ def read_baseline(folder: Path, given: int | str | Path) -> Baseline:
 
     given : id of a recorded design, or a file.
     """
+    if not str(given):
+        raise InputError("is empty", field=OPTION, hint="the id of a design, or a table")
     if str(given).isdecimal():
         number = int(str(given))
         chosen = query.settled(folder, lambda recorded: design.design(recorded, number, OPTION))

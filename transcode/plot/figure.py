@@ -25,6 +25,8 @@ TITLE = 100  # letters of a line of the title
 INK, FAINT, STAIRS = "#222222", "#8a8a8a", "#D55E00"  # the last from Okabe and Ito's palette
 COLOURS = "cividis"  # reads the same with any colour vision, and in grey
 MARKERS = "os^Dv*"
+#: Inches that a letter of a name beside an axis takes, a wide one.
+_LETTER = 0.095
 Box = tuple[float, float, float, float]  # left, bottom, right, top as shares of the figure
 
 
@@ -182,10 +184,27 @@ def _label(ax: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
     ticks(ax.yaxis, y, int(box.height * float(ax.figure.bbox.height / ax.figure.dpi) / 0.35))
     ax.tick_params(labelbottom=bottom, labelleft=left)
     if bottom:
-        ax.set_xlabel(x.label, size=11, color=INK)
+        ax.set_xlabel(fitting(x.label, ax, high=False), size=11, color=INK)
     if left:
-        ax.set_ylabel(y.label, size=11, color=INK)
+        ax.set_ylabel(fitting(y.label, ax, high=True), size=11, color=INK)
         ax.yaxis.set_label_coords(-0.63 / (box.width * WIDTH), 0.5)
+
+
+def fitting(label: str, ax: Axes, *, high: bool) -> str:
+    """The name beside an axis, cut where it is longer than the axis: its unit and arrow stay.
+
+    ax : the panel. high : along its height, not its width.
+    """
+    box, size = ax.get_position(), ax.figure.bbox
+    inches = box.height * size.height if high else box.width * size.width
+    room = int(inches / ax.figure.dpi / _LETTER)
+    if len(label) <= room:
+        return label
+    name, bracket, rest = label.rpartition(" [")
+    if not bracket:  # no unit: the arrow alone
+        name, rest = label[:-2], label[-2:]
+    left = max(room - len(bracket + rest) - 1, 1)
+    return f"{name[:left].rstrip()}\u2026{bracket}{rest}"
 
 
 def ticks(which: Any, axis: Axis, room: int) -> None:

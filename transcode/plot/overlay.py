@@ -10,7 +10,7 @@ import numpy as np
 
 from elector.base.output import save_picture
 from transcode.pareto import nondominated
-from transcode.plot.figure import INK, ticks
+from transcode.plot.figure import INK, fitting, ticks
 from transcode.plot.picture import Axis, axis_of
 from transcode.runs.comparison import Comparison
 
@@ -86,8 +86,8 @@ def _panel(ax: Axes, comparison: Comparison, axes: list[tuple[Axis, ...]], i: in
         if axis.log:
             set_scale("log")
         ticks(which, _of_both(axes, axis.name), _TICKS)
-    ax.set_xlabel(axes[0][i].label, color=INK)
-    ax.set_ylabel(axes[0][j].label, color=INK)
+    ax.set_xlabel(fitting(axes[0][i].label, ax, high=False), color=INK)
+    ax.set_ylabel(fitting(axes[0][j].label, ax, high=True), color=INK)
     ax.grid(True, color="#e3e3e3", lw=0.6)
     ax.set_axisbelow(True)
 

@@ -16,6 +16,8 @@ from elector.base.errors import EvaluationError, InputError
 #: Lock files that this process holds.
 _HELD: set[IO[str]] = set()
 LOCK = ".lock"
+#: Of a run: what says what it is, the folder of its designs, and the files there.
+MANIFEST, DESIGNS, PARTS = "manifest.json", "designs", "part-*.parquet"
 #: Largest JSON file of a run folder that is read whole [byte].
 _LARGEST = 1 << 30
 
@@ -192,11 +194,14 @@ class Claim:
 def claimed(folder: Path, field: str = "--out") -> Iterator[Claim]:
     """Holds a folder from now on where it is there already, else from `Claim.begin` on.
 
-    Raises InputError for what is no folder, may not be written, or is being written by another.
+    Raises InputError for what is no folder, may not be written, lies among the designs of a run,
+    or is being written by another.
     """
     claim = Claim(folder, field)
     try:
-        if paths.exists(folder, field):
+        there = paths.exists(folder, field)
+        _require_outside(folder, field)
+        if there:
             if not paths.is_folder(folder, field):
                 raise InputError("is a file, not a run folder", file=folder, field=field)
             try:
@@ -206,6 +211,17 @@ def claimed(folder: Path, field: str = "--out") -> Iterator[Claim]:
         yield claim
     finally:
         claim._release()
+
+
+def _require_outside(folder: Path, field: str) -> None:
+    """Refuses a folder below the parts of a run: whoever reads all that lies there, as pandas
+    does, would take the designs of both for those of one."""
+    place = Path(os.path.realpath(folder))
+    for inner in (place, *place.parents):
+        run = inner.parent
+        if inner.name == DESIGNS and paths.exists(run / MANIFEST) and paths.names(inner, PARTS):
+            said = f"lies among the designs of the run {run.name}"
+            raise InputError(said, file=folder, field=field, hint="a folder beside the run")
 
 
 def _lock(stream: IO[str], folder: Path) -> None:

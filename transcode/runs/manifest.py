@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import elector
-from elector.base import paths
+from elector.base import arguments, paths
 from elector.base.errors import EvaluationError, InputError
 from transcode.runs import parts
-from transcode.runs.files import LOCK, read_json, write_json
+from transcode.runs.files import LOCK, MANIFEST, read_json, write_json
 from transcode.space import Space, digest, restore
 
-NAME = "manifest.json"
+NAME = MANIFEST
 #: Designs that a run was told to begin with.
 WARM = ".warm-start.npy"
 #: What belongs to a run; nothing else in its folder is ever touched.
@@ -64,6 +64,9 @@ _LATER: dict[str, type | tuple[type, ...]] = {
 }
 #: Counts of which there is one at least.
 _SOME = ("batch", "islands", "budget")
+#: Most islands that a run may have: each keeps a table of its own, and has to have a share.
+MOST_ISLANDS = 1024
+_MOST = {"islands": MOST_ISLANDS}
 #: What of it may be null: there was none of it.
 _OPTIONAL = ("hypervolume", "reference_point", "accuracy", "budget", "storage", "warm_start")
 
@@ -144,15 +147,17 @@ def _require_reference(manifest: Mapping[str, Any], path: Path) -> None:
 def _require(manifest: Mapping[str, Any], keys: Kinds, path: Path, at: str) -> None:
     """Refuses a mapping that lacks a key, or has another kind of value there.
 
-    A whole number is a count or a seed, so at least 0, of batches and the like 1; any number is
-    finite.
+    A whole number is a count or a seed, so at least 0, of batches and the like 1, of islands not
+    too many; any number is finite.
     """
     for key, kind in keys.items():
         value = manifest.get(key)
         good = isinstance(value, kind) and not isinstance(value, bool)
         if good and isinstance(value, float):
             good = math.isfinite(value)
-        if not good or (kind is int and int(str(value)) < (key in _SOME)):
+        if good and kind is int:
+            good = (key in _SOME) <= int(str(value)) <= _MOST.get(key, math.inf)
+        if not good:
             raise InputError(
                 "is not the manifest of a run", file=path, field=f"{at}{key}", hint=_FRESH
             )
@@ -216,9 +221,10 @@ def named(run: str | Path) -> Path:
 
     run : a path, as the user gave it.
     """
-    if not str(run):
+    name = arguments.path(run, "run", "the folder of a run")
+    if not name:
         raise InputError("is empty", field="run", hint="the folder of a run")
-    return Path(run)
+    return Path(name)
 
 
 def existing(folder: Path) -> dict[str, Any]:

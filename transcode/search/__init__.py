@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from elector.base import units
+from elector.base import arguments, units
 from elector.base.errors import InputError
 from elector.base.signals import Interrupts, gentle
 from elector.studies.uncertainty import Sampling
@@ -20,6 +20,7 @@ from transcode import engines, runs
 from transcode.objective import Evaluator
 from transcode.runs import intervals, neighbours
 from transcode.runs.files import Claim
+from transcode.runs.manifest import MOST_ISLANDS
 from transcode.runs.storage import Address
 from transcode.search import cluster as machines
 from transcode.search import prepare, settle, shared, warm
@@ -33,9 +34,6 @@ from transcode.search.timers import Timers
 from transcode.space import load
 
 __all__ = ["Interrupted", "Progress", "Result", "search"]
-
-#: Options that may be 0.
-_FROM_ZERO = ("seed", "jobs")
 
 
 def search(
@@ -91,11 +89,21 @@ def search(
     command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
+    seed, jobs = _whole("seed", seed, 0), _whole("jobs", jobs, 0)
+    fresh = arguments.flag(fresh, "--fresh")
+    uncertainty = arguments.flag(uncertainty, "--uncertainty")
     sampling = _sampling(evaluator, samples, seed) if uncertainty else None
-    _require_whole(budget=budget, seed=seed, jobs=jobs, batch=batch, islands=islands)
-    asked = Request(sampler, budget, _seconds(time), batch, islands)
+    asked = Request(
+        arguments.text(sampler, "--sampler"),
+        _whole_or_none("budget", budget),
+        _seconds(time),
+        _whole_or_none("batch", batch),
+        _whole_or_none("islands", islands, MOST_ISLANDS),
+    )
     given = _share(stall, stall_batches)
-    engines.check(sampler)
+    engines.check(asked.sampler)
+    out = None if out is None else arguments.path(out, "--out")
+    warm_start = None if warm_start is None else arguments.path(warm_start, "--warm-start")
     where, scheduler = _elsewhere(storage, cluster)
     command = command if where is None else command.replace(str(storage), where.shown)
     read = load(space)
@@ -168,8 +176,8 @@ def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
 
 def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:
     """The storage and the scheduler, checked; a search works with one of them at most."""
-    where = None if storage is None else runs.storage.given(storage)
-    scheduler = None if cluster is None else machines.checked(cluster)
+    where = None if storage is None else runs.storage.given(arguments.text(storage, "--storage"))
+    scheduler = None if cluster is None else machines.checked(arguments.text(cluster, "--cluster"))
     if where is not None and scheduler is not None:
         raise InputError(
             "does not go with --storage: start a process for each machine", field="--cluster"
@@ -189,13 +197,23 @@ def _begin(claim: Claim, fresh: bool) -> None:
         )
 
 
-def _require_whole(**numbers: int | None) -> None:
-    """Refuses numbers without meaning: option -> its value, None where left open."""
-    for name, value in numbers.items():
-        least = 0 if name in _FROM_ZERO else 1
-        if value is not None and (not isinstance(value, int) or value < least):
-            option = "--" + name.replace("_", "-")
-            raise InputError(f"must be a whole number from {least} up", field=option, value=value)
+def _whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """A whole number from `least` up, to `most` if there is one; else InputError.
+
+    name : of the argument. value : as it was handed in.
+    """
+    number = arguments.whole(value)
+    if number is None or number < least or (most is not None and number > most):
+        option = "--" + name.replace("_", "-")
+        upto = "up" if most is None else f"to {most:,}"
+        said = f"must be a whole number from {least} {upto}"
+        raise InputError(said, field=option, value=value)
+    return number
+
+
+def _whole_or_none(name: str, value: object, most: int | None = None) -> int | None:
+    """As `_whole` from 1 up; None where it was left open."""
+    return None if value is None else _whole(name, value, most=most)
 
 
 def _seconds(time: float | str | None) -> float | None:
@@ -210,9 +228,10 @@ def _seconds(time: float | str | None) -> float | None:
 
 def _share(stall: float | None, batches: int) -> tuple[float, int] | None:
     """A share that so many batches have to gain."""
-    _require_whole(stall_batches=batches)
+    batches = _whole("stall_batches", batches)
     if stall is None:
         return None
-    if not 0 <= stall < 1:
+    share = arguments.number(stall)
+    if share is None or not 0 <= share < 1:
         raise InputError("must be a share from 0 to below 1", field="--stall", value=stall)
-    return stall, batches
+    return share, batches

@@ -200,7 +200,7 @@ def seconds_each(problem: Problem, batch: int, clock: Callable[[], float]) -> fl
         if size:
             problem.assess(codes[:size])
         spent.append(clock() - start)
-        if spent[-1] > 1.0:  # a slow evaluator needs no second look
+        if size and spent[-1] > 1.0:  # a slow evaluator needs no second look
             return spent[-1] / size
     each = max(spent[1] - spent[0], 0.0) / (sizes[1] - sizes[0])
     return each + max(spent[0] - each * sizes[0], 0.0) / batch

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from elector.base import paths, units
+from elector.base import arguments, paths, units
 from elector.base.errors import InputError
 from elector.base.spelling import require_text
 from elector.base.table import DATA, Field, Scalar, read_csv, schema
@@ -56,7 +56,7 @@ def load(source: str | Path | Mapping[str, object]) -> Space:
     if isinstance(source, Mapping):
         require_text(source)
         return _SpaceReader(dict(source), None).space("space")
-    path = find(source)
+    path = find(arguments.path(source, "space", "a file, the name of a shipped space or a mapping"))
     return _SpaceReader(read(path), path).space("space" if paths.is_pipe(path) else path.stem)
 
 

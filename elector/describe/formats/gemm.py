@@ -40,8 +40,6 @@ MNK = ["m", "n", "k"]
 def load_gemms(path: Path) -> Model:
     """The products of a CSV file as a model of family gemm."""
     header, rows = read_csv(path)
-    if len(header) == 1 and "\t" in header[0]:
-        raise InputError("columns are separated by tabs; commas are needed", file=path)
     if is_topology(header, rows):
         gemms = load_topology(header, rows, path)
     else:

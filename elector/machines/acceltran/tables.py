@@ -65,7 +65,7 @@ class UnitTable:
 class PreparedAccelTran:
     """What all chunks of a block share; `*_index` (D,) points into the tables.
 
-    leader : (D,) the first product.
+    leader : (D,) the first product, or -1.
 
     alike : (R,) the first product with the same numbers in every pair, of each product.
 
@@ -184,10 +184,12 @@ def _unit(
 
 
 def _leaders(ops: Operations, index: Array) -> Array:
-    """(Q,) the first product of each combination."""
+    """(Q,) the first product of each combination; -1 where there is vector work alone."""
     products = ops.where(matmul=True)
     there = columns(ops.count[products], index) > 0
-    return np.asarray(products[np.argmax(there, axis=0)])
+    if not products.size:
+        return np.full(index.size, -1, dtype=np.intp)
+    return np.where(there.any(axis=0), products[np.argmax(there, axis=0)], -1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -115,7 +115,8 @@ def _activity(p: PreparedAccelTran, part: slice | Array) -> Activity:
     rate = np.minimum(units.number("bandwidth"), units.number("buffer_port"))
     # A lane starts with its first tile of weights, while the rest of them comes.
     tile = units.number("tile_x") * units.number("tile_y") * p.ops.b_width[p.leader[part]]
-    start = np.where(d.released, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
+    none = d.released | (p.leader[part] < 0)
+    start = np.where(none, 0.0, np.minimum(tile, memory.first[d.plain]) / rate)
     compute = _computing(p, c, s)
     loads = _loads(d)
     one, turns = stream(compute, LoadsOf(loads)), loads.turns(compute)

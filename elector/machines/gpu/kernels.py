@@ -177,6 +177,20 @@ class Device:
     special: Array
     tiles: TileConstants | None = None
 
+    @property
+    def of_products(self) -> list[Array]:
+        """(D,) of each figure that seconds of products follow."""
+        own = list(vars(self.tiles).values()) if self.tiles else []
+        return [self.sms, self.clock, self.rate, self.tensor, self.lanes, self.cache, *own]
+
+    def some(self, places: Array) -> Device:
+        """Some of the devices; places (d,) : of them."""
+        tiles = self.tiles
+        if tiles is not None:
+            tiles = TileConstants(**{name: x[places] for name, x in vars(tiles).items()})
+        each = {name: x[places] for name, x in vars(self).items() if name != "tiles"}
+        return Device(**each, tiles=tiles)
+
 
 @dataclass(frozen=True)
 class GpuProducts:
@@ -236,23 +250,29 @@ def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Arr
 
 def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, Array]:
     """(R, D) cycles and splits of k with the tiles and splits that suit each product best."""
-    depth = np.ceil(p.k / SLICE) * SLICE
-    least = np.minimum(depth, SPLIT_DEPTH)
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
+    cuts = [(*_cut(p.k, split), split) for split in SPLITS]
     for tm, tn in TILES:
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
-        for split in SPLITS:
-            # Fewer splits where k is short, never thinner ones.
-            count = np.minimum(float(split), np.ceil(depth / SPLIT_DEPTH))
-            deep = np.maximum(np.ceil(depth / split / SLICE) * SLICE, least)
-            total = (deep * each + e.tile_cycles) * waves(e, tiles * count, d.sms)
-            total = total + e.tile_cycles * (count > 1)
-            better = total < best
-            best = np.where(better, total, best)
-            splits = np.where(better, count, splits)
+        for count, deep, split in cuts:
+            total = deep * each
+            total += e.tile_cycles
+            total *= waves(e, tiles * count, d.sms)
+            if split > 1:
+                total += e.tile_cycles * (count > 1)
+            np.copyto(splits, count, where=total < best)
+            np.minimum(best, total, out=best)
     return best, splits
+
+
+def _cut(k: Array, split: int) -> tuple[Array, Array]:
+    """(R, D) splits of k (R, D), and how deep each is: fewer where k is short, never thinner."""
+    depth = np.ceil(k / SLICE) * SLICE
+    count = np.minimum(float(split), np.ceil(depth / SPLIT_DEPTH))
+    least = np.minimum(depth, SPLIT_DEPTH)
+    return count, np.maximum(np.ceil(depth / split / SLICE) * SLICE, least)
 
 
 def _loose(d: Device, p: GpuProducts) -> Array:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elector.base.table import distinct
+from elector.base.table import columns, combinations, distinct
 from elector.describe.numbers import Format, formats
 from elector.machines.contract import (
     Action,
@@ -278,9 +278,11 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     c, count = p.constants, p.ops.count[:, index]
     compute, passing = np.zeros(count.shape), np.zeros(count.shape)
     if p.tiled.size:
-        tiled = _sizes(p, p.tiled, index)
-        compute[p.tiled], splits = product_seconds(c, d, tiled)
-        touched[p.tiled] = _loads(p, tiled, splits)
+        first, place = combinations([index, *d.of_products])
+        tiled = _sizes(p, p.tiled, index[first])
+        seconds, splits = product_seconds(c, d.some(first), tiled)
+        compute[p.tiled] = columns(seconds, place)
+        touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
         flash = _sizes(p, p.flash, index, c.flash_rows)
         compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None], p.stack)
@@ -295,8 +297,8 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
     compute[v] = vector_seconds(c, d, simple / share, special)
     passing[v] = cache_seconds(c, d, touched[v])
-    for seconds in (compute, passing):
-        _unpack(p, seconds, index)
+    for each in (compute, passing):
+        _unpack(p, each, index)
     return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
 
 

@@ -6,14 +6,16 @@ crossbars from the first pulse of its writing to its last vector; pulses take th
 power that all writes have together.
 
 Taken from the closed form: how the crossbars are shared out (copies of the weights, crossbars
-for written operands), which is a decision and no time, the price of a pulse, and how many tokens
-the busiest expert of a layer gets, which the routing decides. Everything else is worked out here,
+for written operands; where nothing stays, whether operands are written, too), which is a decision
+and no time, the price of a pulse, and how many tokens the busiest expert of a layer gets, which
+the routing decides. Everything else is worked out here,
 operand by operand; nothing uses its slowest stage, chains or fills.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,6 +66,8 @@ class ReramUnits:
         if row.b in ("weight", "reuse"):
             readable = row.phase != "backward" or self.name["transposed_read"] != "none"
             return "stored" if readable else "digital"
+        if self.reload:  # all crossbars are for what is written, weights at least
+            return "digital" if float(self.case.activity.row("digital", r)[0]) > 0 else "written"
         return "written" if self.pool else "digital"
 
     def _columnwise(self, r: int) -> bool:
@@ -145,17 +149,18 @@ class ReramUnits:
         return works
 
     def traffic(self, row: int) -> tuple[float, float, float]:
-        """Main memory bytes of one run: what streams, what half of all buffers cannot keep, and
-        weights that do not stay in crossbars."""
+        """Main memory bytes of one run: weights that do not stay in crossbars, what streams, and
+        what half of all buffers cannot keep."""
         ops, spec, i = self.case.ops, self.case.ops.rows[row], self.i
         sizes = [float(getattr(ops, f"{x}_bytes")[row, i]) for x in ("a", "b", "out")]
         left = ops.left is not None and bool(ops.left[row, i])
         kinds = [spec.a, spec.b, "activation" if left else spec.out]
         a, b, out = (self._moved(*pair) for pair in zip(kinds, sizes, strict=True))
+        weights = 0.0
         if self.reload and self._where(row) == "stored":
             read = float(ops.batch[row, i]) if row in ops.routed else 1.0
-            b += read * float(ops.k[row, i] * ops.n[row, i]) * self.bits / 8.0
-        return 0.0, a + b, out
+            weights = read * float(ops.k[row, i] * ops.n[row, i]) * self.bits / 8.0
+        return weights, a + b, out
 
     def _moved(self, kind: str, size: float) -> float:
         """Bytes of an operand that pass main memory."""
@@ -241,7 +246,9 @@ class ReramUnits:
         if not run.stream:
             cells = matrices * self._cells(run.row) * run.times
             rows = groups * turns * min(k, self.number["rows"]) * run.times
-            works.append(self._writing(cells, rows, taken))
+            writing = self._writing(cells, rows, taken)
+            pieces = cut(sum(writing.seconds), run.most)
+            works.append(replace(writing, seconds=pieces, places=True))
         seconds = cut(turns * after * each * run.times, run.most)
         read = min(vectors / chip / after, 1.0)
         return [*works, RowWork("spare crossbars", seconds, wait, 1.0, amount=read)]

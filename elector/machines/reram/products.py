@@ -185,13 +185,14 @@ def _sequences(ops: Operations, rows: list[Row]) -> Array:
     shared = [
         ops.workload.prompts(row.phase) if row.phase in PROMPTS else ops.streams for row in rows
     ]
-    return np.array(shared).reshape(len(rows), -1)
+    return np.array(shared).reshape(len(rows), ops.count.shape[1])
 
 
 def _matrices(ops: Operations, rows: list[Row], count: Array) -> Array:
     """(P, M) matrices of a row: it runs once for each in a pass, and for each generated token."""
     workload = ops.workload
-    passes = np.array([workload.passes(row.phase) for row in rows]).reshape(len(rows), -1)
+    passes = np.array([workload.passes(row.phase) for row in rows])
+    passes = passes.reshape(len(rows), ops.count.shape[1])
     tokens = ops.count[ops.where(phase="decode", kind="embedding")]
     decode = np.array([row.phase == "decode" for row in rows], dtype=bool).reshape(-1, 1)
     each = np.where(decode, sum_rows(tokens), passes)

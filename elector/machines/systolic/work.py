@@ -463,11 +463,15 @@ def _start(d: _ArrayChunk) -> Array:
     One fold of weights, not a tile of them: the array starts while the rest of the tile comes.
     """
     p, units = d.p, d.units
-    # The first product that a pair has: others beside it may have one before.
-    first = p.products[(p.ops.count[p.products] > 0).argmax(axis=0)][d.index]
+    there = p.ops.count[p.products] > 0
+    if not there.any():  # vector work alone
+        return np.zeros(d.index.size)
+    # The first product that a pair has: others beside it may have one before, or none.
+    first = p.products[there.argmax(axis=0)][d.index]
     k = np.minimum(p.ops.k[first, d.index], units.number("rows"))
     n = np.minimum(p.ops.n[first, d.index], units.number("cols"))
-    return np.minimum(k * n * p.ops.b_width[first], p.plan.read[first, d.plain])
+    fold = np.minimum(k * n * p.ops.b_width[first], p.plan.read[first, d.plain])
+    return np.where(there.any(axis=0)[d.index], fold, 0.0)
 
 
 def _moved(d: _ArrayChunk, turns: Array) -> tuple[Array, Array, Array]:
