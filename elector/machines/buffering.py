@@ -69,12 +69,16 @@ class Loads:
         return turns if self.double.all() else turns | ~self.double
 
     def pays(self, compute: Array) -> tuple[Array, Array]:
-        """Rows and designs, (N,) each, sooner done in turn than side by side with half the tile.
+        """Rows and designs, (N,) each, for which memory is busy longer with half the tile than
+        loads and computing take in turn: no other sequence can make up for that.
+
+        Where a sequence is alone, a row is sooner done in turn already if that saves the wait for
+        its first tile (`LoadsOf.pays`); the bytes are then counted as of side by side.
 
         compute : (R, D) seconds.
         """
         at = self.sooner
-        pays = compute[at] + self.whole[at] < _beside(compute[at], self.half[at], self.fill[at])
+        pays = compute[at] + self.whole[at] < self.half[at]
         return at[0][pays], at[1][pays]
 
     def memory(self, turns: Array) -> Array:
