@@ -97,6 +97,11 @@ class Scheduled:
         turns = self.activity.overlap.turns
         return None if turns is None else self._chosen(turns, rows)
 
+    def holds(self, rows: Array) -> list[tuple[Array, Array]]:
+        """(N, P) seconds, and the most, of each `Hold` of some rows."""
+        held = self.activity.overlap.holds
+        return [(self._chosen(h.seconds, rows), self._chosen(h.most, rows)) for h in held]
+
     def fuses(self, row: int) -> Array:
         """(P,) bool, streamed rows run behind the product `row` at once."""
         return self._of_designs(self.activity.of(row).fuse)

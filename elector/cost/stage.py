@@ -6,7 +6,6 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,16 +30,6 @@ def overlap(load: Array, chain_load: Array, chain: Array, streams: Array, period
     """
     fill = np.maximum(chain - chain_load, 0.0) / (streams * periods)
     return np.maximum(load + fill, chain / streams)
-
-
-class _Held(NamedTuple):
-    """Seconds (D,) for which rows keep others from both units and memory, see `Overlap.holds`: all
-    of a stage, the chained ones, and those of attention; periods (D,) : layers."""
-
-    load: Array
-    part: Array
-    attended: Array
-    periods: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +69,8 @@ class Stage:
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
     ones, of those outside the layers, of attention. periods : resource -> layers. rounds : passes
     of what stands outside. single, after : seconds of one operation that all streams take in turn,
-    and of the last gradient of weights. holds : see `Overlap`.
+    and of the last gradient of weights. usual : parts of the chain's fill where rows take turns.
+    held : of each `Hold` the seconds of the rows that nothing waits for.
     """
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
@@ -105,14 +95,11 @@ class Stage:
         fills = _fills(ops, index, activity, places, layers)
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
-        self.holds = []
+        self.held, self.usual = [], layers
         if activity.overlap.holds:
-            usual = _passes(ops, index, activity, places, layers)
-            whole, part, attended = (
-                [designs.sum(h[some]) for h in activity.overlap.holds]
-                for some in (rows, chained, self.attention)
-            )
-            self.holds = [_Held(*of, usual) for of in zip(whole, part, attended, strict=True)]
+            free = np.setdiff1d(rows, chained)
+            self.held = [designs.sum(np.minimum(*hold)) for hold in designs.holds(free)]
+            self.usual = _passes(ops, index, activity, places, layers)
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -121,9 +108,9 @@ class Stage:
         for name in ("loads", "parts", "outside", "attended", "periods"):
             of = {key: values[places] for key, values in getattr(self, name).items()}
             setattr(stage, name, of)
-        for name in ("rounds", "single", "after"):
+        for name in ("rounds", "single", "after", "usual"):
             setattr(stage, name, getattr(self, name)[places])
-        stage.holds = [_Held._make(values[places] for values in held) for held in self.holds]
+        stage.held = [seconds[places] for seconds in self.held]
         return stage
 
     def columns(self, places: Array) -> Array:
@@ -203,8 +190,8 @@ class Stage:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
             works[name] = load, here, there
-        turns = self._in_turn(apart.busy, self.chained, n)
-        return _OfRows(*self._rows_of(together, apart, n), works, turns)
+        held = self._held(apart.busy, self.chained, n)
+        return _OfRows(*self._rows_of(together, apart, n), works, held)
 
     def _bounds(
         self, together: Passed, apart: Passed, n: Array, rows: _OfRows
@@ -218,13 +205,11 @@ class Stage:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
-        more = rows.turns
-        for i, (load, part, _, periods) in enumerate(self.holds):
+        for i, (free, part) in enumerate(zip(self.held, rows.held, strict=True)):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
-            taken = overlap(load + more, part + more, passes, n, periods)
-            load = load + np.where(load > 0.0, more, 0.0)
-            whole = np.where(load > 0.0, taken, 0.0)
+            load = free + part
+            whole = np.where(load > 0.0, overlap(load, part, passes, n, self.usual), 0.0)
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
@@ -297,20 +282,21 @@ class Stage:
             within = np.maximum(within, (inside - here) / share)
         return outside, within
 
-    def _in_turn(self, busy: dict[str, Array], rows: Array, n: Array) -> Array:
-        """(D,) seconds for which rows that take turns compute longer in n streams than in one: of
-        the unit that does so most.
+    def _held(self, busy: dict[str, Array], rows: Array, n: Array) -> list[Array]:
+        """(D,) seconds of each hold for all of n streams, in which rows that take turns may compute
+        longer than in one.
 
-        busy : resource -> (N, P) seconds of the rows (N,) in one of n streams.
+        busy : resource -> (N, P) seconds of the rows (N,) in one of the streams.
         """
-        designs, most = self.designs, np.zeros(self.rounds.size)
-        turns = designs.turns(rows) if self.holds else None
+        designs, turns = self.designs, self.designs.turns(rows)
+        if not self.held or turns is None:
+            return []
+        longer = np.zeros(turns.shape)
         for name, own in busy.items():
-            if turns is not None and not designs.summed(name):
-                longer = designs.spread(n) * own - designs.each(name, rows)
-                longer = np.where(turns, np.maximum(longer, 0.0), 0.0)
-                most = np.maximum(most, designs.sum(longer))
-        return most
+            if not designs.summed(name):
+                more = designs.spread(n) * own - designs.each(name, rows)
+                longer = np.maximum(longer, np.where(turns, more, 0.0))
+        return [designs.sum(np.minimum(s + longer, most)) for s, most in designs.holds(rows)]
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -398,7 +384,8 @@ class Stage:
         # A resource works for all heads but one while that one passes, and so do units and memory
         # that take turns.
         each = [self._of_a_head(name, own, apart, heads * n) for name in self.loads]
-        works = most_of([*each, *self._turns_of_a_head(own, heads * n)])
+        held = [seconds / (heads * n) for seconds in self._held(own.busy, rows, heads * n)]
+        works = most_of([*each, *held])
         return np.minimum(core, side + works * (heads - 1.0) + passes)
 
     def _of_a_head(self, name: str, own: Stream, apart: Array | None, n: Array) -> Array:
@@ -415,14 +402,6 @@ class Stage:
         rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
         return self.designs.sum(rest) / n
 
-    def _turns_of_a_head(self, own: Stream, n: Array) -> list[Array]:
-        """(D,) seconds for which one of n heads of all streams, `own`, keeps others from both units
-        and memory, of each of the holds."""
-        if not self.holds:
-            return []
-        longer = self._in_turn(own.busy, self.attention, n)
-        return [np.where(h.load > 0.0, (h.attended + longer) / n, 0.0) for h in self.holds]
-
 
 #: Asks for the (d,) seconds of attention of some designs (d,), or of all.
 _Heads = Callable[[Array | None], Array]
@@ -433,14 +412,14 @@ class _OfRows:
     """What rows come to in one of n streams, attention apart, all (D,).
 
     once, inside : seconds outside and inside the layers. works : resource -> its seconds for all
-    rows, and for one stream inside the layers and outside. turns : for which rows that take turns
-    compute longer than in one stream.
+    rows, and for one stream inside the layers and outside. held : of each `Hold` the seconds of
+    the chained rows.
     """
 
     once: Array
     inside: Array
     works: dict[str, tuple[Array, Array, Array]]
-    turns: Array
+    held: list[Array]
 
 
 def _longest(bounds: dict[str, tuple[Array, Array]]) -> Array:
@@ -483,7 +462,8 @@ def unchained(activity: Activity, rows: Array) -> dict[str, Array]:
     """
     loads = {name: activity.load(name, rows) for name in activity.busy}
     for i, hold in enumerate(activity.overlap.holds):
-        loads[f"{TURNS} {i + 1}"] = activity.whole(sum_rows(hold[rows]))
+        seconds = np.minimum(hold.seconds[rows], hold.most[rows])
+        loads[f"{TURNS} {i + 1}"] = activity.whole(sum_rows(seconds))
     return loads
 
 

@@ -55,7 +55,7 @@ class Job:
     amount, also : see elector.machines.pieces.Work.
     turns : a piece is loaded, computed and stored before the next is loaded, and nothing else
         uses its unit or its memory meanwhile.
-    registers : its weights leave the buffer with its unit's turn, not with its result.
+    registers : its operands leave the buffer with its unit's turn, not with its result.
     """
 
     row: int
@@ -319,8 +319,6 @@ class EventEngine:
         job = self.jobs[n]
         job.finished += 1
         memory = self.memories[job.memory]
-        if not job.turns:
-            memory.held -= job.fetch / job.pieces
         if not job.registers:
             self._released(job)
         if job.store > 0 and not job.turns:
@@ -333,10 +331,13 @@ class EventEngine:
         self._close(n)
 
     def _released(self, job: Job) -> None:
-        """A piece of weights leaves the buffer when the last job has used it."""
+        """What a piece was computed from leaves the buffer, weights when the last job used them."""
+        memory = self.memories[job.memory]
+        if not job.turns:
+            memory.held -= job.fetch / job.pieces
         if job.weights is not None and not job.turns:
             w = job.weights
-            self.memories[job.memory].held_weights -= w.size / w.pieces / w.sharers
+            memory.held_weights -= w.size / w.pieces / w.sharers
 
     def _close(self, n: int) -> None:
         """A job is done when its last result is where the next job finds it."""

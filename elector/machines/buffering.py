@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.base.table import columns
-from elector.machines.contract import Stream, Turned
+from elector.machines.contract import Hold, Stream, Turned
 
 Array = np.ndarray
 
@@ -69,12 +69,16 @@ class Loads:
         return turns if self.double.all() else turns | ~self.double
 
     def pays(self, compute: Array) -> tuple[Array, Array]:
-        """Rows and designs, (N,) each, sooner done in turn than side by side with half the tile.
+        """Rows and designs, (N,) each, for which memory is busy longer with half the tile than
+        loads and computing take in turn: no other sequence can make up for that.
+
+        Where a sequence is alone, a row is sooner done in turn already if that saves the wait for
+        its first tile (`LoadsOf.pays`); the bytes are then counted as of side by side.
 
         compute : (R, D) seconds.
         """
         at = self.sooner
-        pays = compute[at] + self.whole[at] < _beside(compute[at], self.half[at], self.fill[at])
+        pays = compute[at] + self.whole[at] < self.half[at]
         return at[0][pays], at[1][pays]
 
     def memory(self, turns: Array) -> Array:
@@ -232,24 +236,28 @@ def of_tiles(table: Array, places: tuple[Array, Array], double: Array, turns: Ar
     return values
 
 
-def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Array, ...]:
-    """(R, D) seconds in which no load and no compute may go on beside, each a bound of its own.
+def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hold, ...]:
+    """What keeps main memory and units busy together, (R, D) seconds, each a bound of its own.
 
     compute : of the row alone. units : for which its unit is taken. turns : bool.
 
     Of a row that takes turns, loads hold up the units and computing holds up main memory. What a
     step then needs is the least, over all ways to take turns or not, of the most of units and
     memory. That is no less than the least of any mixture of both (linear programming duality), of
-    which memory alone and half of each are taken.
+    which memory alone and half of each are taken: a row adds what is less, in turn or side by side.
     """
     designs = np.flatnonzero(turns.any(axis=0))
     if not designs.size:
         return ()
-    half, whole, units, compute, turns = (
-        columns(x, designs) for x in (loads.half, loads.whole, units, compute, turns)
+    half, whole, units, compute = (
+        columns(x, designs) for x in (loads.half, loads.whole, units, compute)
     )
-    in_turn = np.where(whole > 0.0, compute + whole, units)
-    bounds = np.zeros((2, *loads.half.shape))
-    for bound, mixture in zip(bounds, (half, 0.5 * (units + half)), strict=True):
-        bound[:, designs] = np.where(turns, in_turn, mixture)
+    seconds = np.zeros(loads.half.shape)
+    seconds[:, designs] = in_turn = np.where(whole > 0.0, compute + whole, units)
+    must = ~loads.double[designs] & (in_turn > 0.0)
+    bounds = []
+    for mixture in (half, 0.5 * (units + half)):
+        most = np.zeros(loads.half.shape)
+        most[:, designs] = np.where(must, np.inf, mixture)
+        bounds.append(Hold(seconds, most))
     return tuple(bounds)

@@ -75,8 +75,8 @@ class RowWork:
     unit is free again. share : of the row's traffic. launch : seconds a host needs before.
     amount : share of the unit that a piece takes. also : another unit, and the share of it, that
     a piece takes at the same time; or None. early : the host launches the next job
-    meanwhile, as it launched this one before. registers : the unit's own hold the weights that it
-    works on, so that they leave the buffer when it is free again, not when the result is there.
+    meanwhile, as it launched this one before. registers : the unit's own hold the operands that
+    it works on: they leave the buffer when it is free again, not when the result is there.
     places : it puts the row's weights where all sequences read them, piece by piece as they are
     fetched: nothing else of the row needs them from main memory, and all else waits for it.
     """

@@ -186,6 +186,19 @@ class Stream:
     share: Array | float = 1.0
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Hold:
+    """Seconds (R, D) for which rows keep others from both memory and units, of which each adds the
+    lesser; 0 in designs of which no row takes turns.
+
+    seconds : with loads and computing in turn. most : of a mixture of memory and units with both
+    side by side; inf where they may not be.
+    """
+
+    seconds: Array
+    most: Array
+
+
 class Streams(ABC):
     """What one of n streams takes, of D designs."""
 
@@ -339,8 +352,7 @@ class Overlap(ActivityRecord):
     streams takes; None: its share of `alone`.
     beside : (R, D) bool, heads of one sequence stand side by side; None: nowhere.
     turns : (R, D) bool, rows whose loads and computing take turns; None: nowhere.
-    holds : (R, D) seconds in which operations keep others from both memory and units, each a
-        bound on the seconds of a stage of its own.
+    holds : what keeps memory and units busy together, each a bound of its own on a stage.
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
@@ -351,7 +363,7 @@ class Overlap(ActivityRecord):
     streams: Streams | None = None
     beside: Array | None = None
     turns: Array | None = None
-    holds: tuple[Array, ...] = ()
+    holds: tuple[Hold, ...] = ()
     periods: dict[str, Array] = field(default_factory=dict)
     queued: bool | Array = False
     unpacks: bool = False
