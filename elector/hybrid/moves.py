@@ -62,9 +62,10 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
         for move in _operands(ops, owner, weights, r):
             key = (move.tensor, move.ways, int(owner[move.source]), int(owner[r]))
             passing = isinstance(move.tensor, Value) and _passing(ops, move.tensor)
+            wholes = list(_wholes(move.tensor)) if passing else []
             # The first operation that takes it pays, in each pair the first that there is.
             before = sent.get(key, np.zeros(move.count.shape))
-            for whole in _wholes(move.tensor) if passing else ():
+            for whole in wholes:
                 before = np.maximum(before, sent.get((whole, *key[1:]), 0.0))
             # Where there is nothing to carry, no message waits for the link either.
             count = np.where(move.size > 0, np.maximum(move.count - before, 0.0), 0.0)
@@ -78,6 +79,10 @@ def moves_of(ops: Operations, owner: Array) -> list[Move]:
                 sent[key] = np.where(move.size > 0, np.maximum(before, move.count), before)
                 for part in _parts_in(move.tensor) if passing else ():
                     sent[(part, *key[1:])] = sent[key]
+                for whole in wholes:
+                    of_whole = (whole, *key[1:])
+                    there = np.where(_is_all(move.tensor, whole), sent[key], 0.0)
+                    sent[of_whole] = np.maximum(sent.get(of_whole, 0.0), there)
                 places[key].append(len(moves))
                 moves.append(replace(move, count=count))
     return moves
@@ -98,6 +103,12 @@ def _wholes(tensor: Operand) -> Iterator[Value]:
             return
         yield item.origin()
         tensor = item
+
+
+def _is_all(tensor: Operand, whole: Value) -> Array:
+    """(M,) bool, pairs in which a tensor is all of the one that it is some of in others."""
+    assert isinstance(tensor, Value)
+    return np.equal(tensor.elements, whole.elements)
 
 
 def _parts_in(tensor: Operand) -> list[Value]:

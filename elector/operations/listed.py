@@ -16,7 +16,7 @@ from elector.describe.model import Model, Models
 from elector.describe.sizes import Size
 from elector.describe.workload import Workload
 from elector.operations.collect import Shape, Sizes
-from elector.operations.graph import Operand, RoleWeights, Value
+from elector.operations.graph import Operand, RoleWeights, Value, Way
 from elector.operations.roles import ModelSection, Place, Role
 from elector.operations.rows import PARAMETERS, Row
 from elector.operations.scope import Pass, Scope, Subset, formula
@@ -64,7 +64,7 @@ def emit(step: Step, listing: Listing, times: Array) -> None:
         if entry.matmul:
             shape, there = _at_least_one(numbers.shape(entry, index))
             scope = Scope(run, place, count * there)
-            before = _product(step, scope, entry, shape, before)
+            made = _product(step, scope, entry, shape, before)
         else:
             sizes = numbers.vector(entry, index)
             elements = sizes["elements"]
@@ -72,10 +72,33 @@ def emit(step: Step, listing: Listing, times: Array) -> None:
             there = elements > 0
             scope = Scope(run, place, count * there)
             sizes["elements"] = np.maximum(elements, 1.0)
-            before = _vector(step, scope, entry, sizes, before)
+            made = _vector(step, scope, entry, sizes, before)
+        before = _latest(made, before)
         total = total + scope.count
     if not (total > 0).all():
         raise InputError("nothing runs: each has a count or a size of 0", field="operations")
+
+
+def _latest(made: Value, before: Value | None) -> Value | None:
+    """What the last operation that runs has handed over: an entry that does not run hands on what
+    the one before it did.
+
+    made, before : by an entry, and by those before it; None where there is none.
+    """
+    there = made.count > 0
+    if before is None or there.all():
+        return made
+    if not there.any():
+        return before
+    rows, width, count = (
+        np.where(there, getattr(made, key), getattr(before, key))
+        for key in ("rows", "width", "count")
+    )
+    latest = Value(rows, width, count, made.needed)
+    for value, where, way in ((made, there, Way.THERE), (before, ~there, Way.ELSE)):
+        latest.reads(value, value.count * where, way)
+        latest.whole.append((value, where))
+    return latest
 
 
 def _at_least_one(shape: Shape) -> tuple[Shape, Array]:

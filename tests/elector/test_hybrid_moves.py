@@ -84,3 +84,56 @@ def test_who_got_some_rows_still_needs_the_others(tmp_path: Path) -> None:
     rules = '  - {match: {name: "pooler*"}, unit: other}\n'
     size, _ = carried("bert-mini", hybrid(tmp_path, rules), workload__batch=3)
     assert size == 3 * 256 * 2
+
+
+PRODUCTS = "  - {match: {name: b*}, unit: other}\n"
+
+
+def listed(tmp_path: Path, *operations: str) -> str:
+    path = tmp_path / "list.yaml"
+    head = "kind: operations\nparameters: 100000\noperations:\n"
+    path.write_text(head + "".join(f"- {{{operation}}}\n" for operation in operations))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "name: none, m: 64 * (length - 1), k: 64, n: 64, b: activation",
+        "name: none, operation: softmax, elements: 4096 * (length - 1)",
+        "name: none, m: 64, k: 64, n: 64, b: activation, count: length - 1",
+    ],
+)
+def test_an_entry_that_does_not_run_hides_no_transfer(entry: str, tmp_path: Path) -> None:
+    """What stands behind it reads what the entry before it made, also beside longer sequences."""
+    model = listed(
+        tmp_path, "name: a, m: 64, k: 64, n: 64", entry, "name: b, m: 64, k: 64, n: 64, b: reuse"
+    )
+    accelerator = hybrid(tmp_path, PRODUCTS)
+    size, rows = carried(model, accelerator, workload__sequence_length=1)
+    assert size == 64 * 64 * 2 and [row["name"] for row in rows] == ["b from one"]
+    alone_and_among(model, accelerator)
+
+
+def test_two_operands_of_one_tensor_cross_once_whatever_stands_beside(tmp_path: Path) -> None:
+    """Of longer sequences each takes a part of what was handed on, of the shortest all."""
+    model = listed(
+        tmp_path,
+        "name: a, m: 64 * length, k: 64, n: 64",
+        "name: b, m: 64, k: 64, n: 64, b: activation",
+    )
+    accelerator = hybrid(tmp_path, PRODUCTS)
+    size, _ = carried(model, accelerator, workload__sequence_length=1)
+    assert size == 64 * 64 * 2
+    alone_and_among(model, accelerator)
+
+
+def alone_and_among(model: str, accelerator: str) -> None:
+    """A design of a table has its own figures, bit for bit."""
+    key = "workload.sequence_length"
+    table = [{"model": model, "accelerator": accelerator, key: n} for n in (1, 2, 5)]
+    swept = elector.sweep(table)
+    for place, row in enumerate(table):
+        alone = elector.simulate(model, accelerator, settings={key: row[key]})
+        for name in ("latency_s", "energy_j"):
+            assert swept[name][place] == alone[name], (row[key], name)
