@@ -46,8 +46,8 @@ CLOCK_OF = {"prefill_more": "step"}
 #: Share of the standing watts that has to be left for work: less is rounding, and would take ages.
 ROUNDING = 1e-9
 
-#: How close the logarithm of a clock comes to that of the largest one that fits, and in how many
-#: trials at most: so many halvings bring any range below it.
+#: How close the logarithm of a clock comes to that of the largest one that fits, and how many
+#: trials leap there before the rest halve: as many halvings bring any range below it.
 CLOSE, TRIALS = 2.0**-36, 40
 
 
@@ -97,15 +97,16 @@ def _largest(
     """(D,) places at most CLOSE below the largest where `excess` is not above 0; never above it.
 
     By inverse quadratic interpolation where its three last values allow it, else by halving
-    (Chandrupatla 1997, Advances in Engineering Software 28 (3)). A design that is done is left
-    alone, so that none beside it changes a bit of its place.
+    (Chandrupatla 1997, Advances in Engineering Software 28 (3)), and by halving alone where that
+    takes long, as at a kink. A design that is done is left alone, so that none beside it changes a
+    bit of its place.
 
     excess : rises. low, high : two (D,) places and its values there; where it is above 0 at `low`,
     that place is returned.
     """
     (old, at_old), (new, at_new) = low, high
     share, wide = np.full(old.size, 0.5), (at_old <= 0.0) & (at_new > 0.0)
-    for _ in range(TRIALS):
+    for trial in range(2 * TRIALS):
         wide = wide & (np.abs(old - new) > CLOSE)
         if not wide.any():
             break
@@ -116,6 +117,8 @@ def _largest(
         old, at_old = np.where(beyond, old, new), np.where(beyond, at_old, at_new)
         new, at_new = place, value
         share = _share((new, old, last), (at_new, at_old, at_last))
+        if trial + 1 >= TRIALS:
+            share = np.full(share.shape, 0.5)
     return np.where(at_new > 0.0, old, new)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import elector
 from elector.base.table import Column
-from elector.cost.power import Pace, voltage
+from elector.cost.power import CLOSE, Pace, _largest, voltage
 from elector.cost.schedule import rows_by_stage
 from elector.describe.workload import PROMPTS
 from elector.evaluation.path import evaluate, inspect
@@ -366,6 +366,20 @@ def test_a_clock_is_found_in_a_dozen_trials(monkeypatch: pytest.MonkeyPatch) -> 
     stages = sizes.count(6)
     assert stages == 2 and all(size <= 4 for size in sizes if size != 6)
     assert len(sizes) <= stages * 12
+
+
+@pytest.mark.parametrize("steep", [0.01, 1.0, 100.0])
+def test_a_clock_at_a_kink_is_as_close_as_any(steep: float) -> None:
+    """Where compute and memory take turns in deciding, leaps come nearer but slowly."""
+    kink = np.linspace(-2.3, -1e-6, 2000)
+    low, high = np.full(kink.size, -2.3), np.zeros(kink.size)
+
+    def excess(place: np.ndarray) -> np.ndarray:
+        slope = np.where(place > kink, steep, np.linspace(0.1, 1.0, kink.size))
+        return np.asarray(slope * (place - kink))
+
+    below = kink - _largest(excess, (low, excess(low)), (high, excess(high)))
+    assert (below >= 0).all() and (below <= CLOSE).all()
 
 
 def test_cycles_are_those_of_the_clock_that_is_held() -> None:
