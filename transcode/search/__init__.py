@@ -89,21 +89,11 @@ def search(
     command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
+    asked, given = _request(sampler, budget, time, batch, islands), _share(stall, stall_batches)
     seed, jobs = _whole("seed", seed, 0), _whole("jobs", jobs, 0)
-    fresh = arguments.flag(fresh, "--fresh")
-    uncertainty = arguments.flag(uncertainty, "--uncertainty")
-    sampling = _sampling(evaluator, samples, seed) if uncertainty else None
-    asked = Request(
-        arguments.text(sampler, "--sampler"),
-        _whole_or_none("budget", budget),
-        _seconds(time),
-        _whole_or_none("batch", batch),
-        _whole_or_none("islands", islands, MOST_ISLANDS),
-    )
-    given = _share(stall, stall_batches)
-    engines.check(asked.sampler)
-    out = None if out is None else arguments.path(out, "--out")
-    warm_start = None if warm_start is None else arguments.path(warm_start, "--warm-start")
+    fresh, drawn = arguments.flag(fresh, "--fresh"), arguments.flag(uncertainty, "--uncertainty")
+    sampling = _sampling(evaluator, samples, seed) if drawn else None
+    out, warm_start = _path("--out", out), _path("--warm-start", warm_start)
     where, scheduler = _elsewhere(storage, cluster)
     command = command if where is None else command.replace(str(storage), where.shown)
     read = load(space)
@@ -195,6 +185,26 @@ def _begin(claim: Claim, fresh: bool) -> None:
         raise InputError(
             "another search began here meanwhile", file=claim.folder, hint="start it again"
         )
+
+
+def _request(
+    sampler: object, budget: object, time: float | str | None, batch: object, islands: object
+) -> Request:
+    """What is asked of an engine; every argument as it was handed in."""
+    asked = Request(
+        arguments.text(sampler, "--sampler"),
+        _whole_or_none("budget", budget),
+        _seconds(time),
+        _whole_or_none("batch", batch),
+        _whole_or_none("islands", islands, MOST_ISLANDS),
+    )
+    engines.check(asked.sampler)
+    return asked
+
+
+def _path(option: str, value: object) -> str | None:
+    """The path of an option; None where it was left open."""
+    return None if value is None else arguments.path(value, option)
 
 
 def _whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
