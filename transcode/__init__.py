@@ -71,7 +71,7 @@ def front(
     loaded = load_run(run)
     if arguments.flag(uncertainty, "uncertainty"):
         return loaded.drawn(where, objectives, samples, seed)
-    own = bool(where) or objectives is not None
+    own = bool(arguments.texts(where, "where")) or objectives is not None
     return loaded.select(where, objectives) if own else loaded.front
 
 

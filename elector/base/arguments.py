@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -36,6 +36,27 @@ def text(value: object, field: str) -> str:
     if isinstance(value, str):
         return value
     raise InputError("must be text", field=field, value=type(value).__name__)
+
+
+def texts(value: object, field: str) -> list[str]:
+    """Texts: one, or a list of them. Raises InputError for anything else.
+
+    value : as the program handed it in. field : the argument.
+    """
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        raise InputError("must be text or a list of texts", field=field, value=type(value).__name__)
+    return [text(own, field) for own in value]
+
+
+def require_function(value: object, field: str) -> None:
+    """Raises InputError for what is neither None nor can be called.
+
+    value : as the program handed it in. field : the argument.
+    """
+    if value is not None and not callable(value):
+        raise InputError("must be a function", field=field, value=type(value).__name__)
 
 
 def settings(value: object) -> Mapping[str, object]:

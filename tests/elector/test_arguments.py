@@ -119,6 +119,8 @@ def test_what_is_no_argument_is_an_error_of_ours(call: str) -> None:
         (lambda: transcode.search(SPACE, seed=None), "--seed: must be a whole number from 0 up"),
         (lambda: transcode.search(SPACE, budget=True), "--budget: must be a whole number"),
         (lambda: transcode.search(SPACE, out=b"x"), "--out: must be a path"),
+        (lambda: transcode.search(SPACE, evaluator=3), "evaluator: must be a function"),
+        (lambda: transcode.search(SPACE, progress="x"), "progress: must be a function"),
         (lambda: transcode.front(None), "run: must be the folder of a run"),
     ],
 )

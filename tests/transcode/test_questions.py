@@ -312,6 +312,14 @@ def test_objectives_that_say_nothing_or_twice(folder: Path, text: str, words: st
         transcode.front(folder / "all", objectives=text)
 
 
+@pytest.mark.parametrize("value", [3, {"a": 1}, b"id > 1", np.array([1, 2]), [3]])
+def test_a_question_is_text(folder: Path, value: Any) -> None:
+    with pytest.raises(InputError, match="where: must be text"):
+        transcode.front(folder / "all", where=value)
+    with pytest.raises(InputError, match="objectives: must be text"):
+        transcode.front(folder / "all", objectives=value)
+
+
 @pytest.mark.parametrize(
     ("end", "words"),
     [

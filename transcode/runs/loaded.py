@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elector.base import arguments
 from elector.base.errors import InputError
 from transcode.runs import comparison, front, manifest, parts, query, snapshot
 from transcode.space import Space
@@ -85,8 +86,9 @@ class LoadedRun:
         return frame
 
     def _asked(self, where: Sequence[str] | str, objectives: str | None) -> query.Front:
-        conditions = [where] if isinstance(where, str) else list(where)
-        return query.front(query.opened(self.folder), conditions, objectives)
+        conditions = arguments.texts(where, "where")
+        wanted = None if objectives is None else arguments.text(objectives, "objectives")
+        return query.front(query.opened(self.folder), conditions, wanted)
 
     def __repr__(self) -> str:
         words = ", ".join(f"{name} {value}" for name, value in self._lines())

@@ -31,7 +31,7 @@ from transcode.search.run import Interrupted, Limits, Result, SearchRun
 from transcode.search.settle import Looked, SearchCall
 from transcode.search.state import SearchState
 from transcode.search.timers import Timers
-from transcode.space import load
+from transcode.space import Space, load
 
 __all__ = ["Interrupted", "Progress", "Result", "search"]
 
@@ -99,11 +99,19 @@ def search(
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
     call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers, sampling)
-    with timers.of("first look"):
-        sources = prepare.sources_of(read, evaluator, jobs, folder)
-        looked = Looked(read, sources, *prepare.probe(read, sources, clock))
+    arguments.require_function(evaluator, "evaluator")
+    arguments.require_function(progress, "progress")
+    looked = _looked(read, evaluator, call, folder)
     with gentle() as interrupts, runs.claimed(folder) as claim:
         return _searched(looked, call, SearchPlace(claim, interrupts, scheduler), progress)
+
+
+def _looked(space: Space, evaluator: Evaluator | None, call: SearchCall, folder: Path) -> Looked:
+    """A first look at designs of the space."""
+    timers = call.timers
+    with timers.of("first look"):
+        sources = prepare.sources_of(space, evaluator, call.jobs, folder)
+        return Looked(space, sources, *prepare.probe(space, sources, timers.clock))
 
 
 @dataclass(frozen=True)
