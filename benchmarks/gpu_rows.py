@@ -43,9 +43,10 @@ HEADS = {
 }
 #: Of the rows of eager inference the table names no device; their rates are an A100's.
 BOARDS = {"A100?": "A100-SXM-40GB"}
-#: The full reports behind some tables name the machine: four A100-SXM4-80GB at one EPYC 7742 with
-#: 512 GB, which is a DGX Station A100 (examples/*/artifacts/**/full_report.csv of the repository).
-#: Its boards are held to 275 W, as nvidia-smi says there: its 1.5 kW would not do for four of 400.
+#: The full reports behind some tables name an A100-SXM4-80GB at one EPYC 7742 with 512 GB, that of
+#: fast-mteb four of them (examples/*/artifacts/**/full_report.csv of the repository): taken for a
+#: DGX Station A100, whose boards are held to 275 W, as nvidia-smi says on others (its 1.5 kW would
+#: not do for four of 400). The reports themselves state no limit.
 STATION = "huggingface/optimum-benchmark"
 OF_STATION = {"accelerator": "a100-sxm-80gb", "accelerator.power_limit": "275 W"}
 #: FasterTransformer ran its V100 rows at this clock, and the baselines beside it.
