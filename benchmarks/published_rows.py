@@ -141,7 +141,8 @@ def engines(folder: Path) -> list[Row]:
         if gpu_rows.STATION in r["source"]:
             note = (
                 "one EPYC 7742, 512 GB, A100-SXM4-80GB (full_report.csv, of which that of "
-                "fast-mteb lists four): taken for a DGX Station A100, whose boards are held to 275 W"
+                "fast-mteb lists four): taken for a DGX Station A100, "
+                "whose boards are held to 275 W"
             )
         about = (r["source"].removeprefix("github:"), note, r["id"] in fitted)
         stack = r["implementation"]
