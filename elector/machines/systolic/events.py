@@ -51,7 +51,9 @@ class SystolicUnits:
             seconds = max(seconds, self._interface(row) * times / streams)
         elif port:
             seconds = max(seconds, moved * times / port)
-        return [RowWork("array", cut(seconds, run.most), latency / self.number["clock"])]
+        # Cells hold their operands: memory passes them on while results still drain.
+        latency /= self.number["clock"]
+        return [RowWork("array", cut(seconds, run.most), latency, registers=True)]
 
     def heads(self, row: int) -> bool:
         """Heads share the arrays, one after another."""
