@@ -5,7 +5,7 @@
 FOLDER as for gpu_timings.py. Fitted on at most 250 products above 50 us of each device and format
 of which gpu_timings.py keeps none out, timed by vLLM; loss and search as in fit_gpu.py. Ampere
 keeps the constants of all GPUs, which were fitted on it, and so does int8. Flash attention: the
-best of a grid on at most 40 rows of each device and kind; with --flash what its blocks take in
+best of a grid on at most 80 rows of each device and kind; with --flash what its blocks take in
 each stack, in the same way, with the rates of the families as they stand. --without leaves a
 device out of its family. --write renews data/gpu_products.csv.
 """
@@ -16,6 +16,7 @@ import argparse
 import csv
 import itertools
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import gpu_timings
@@ -50,6 +51,8 @@ BEGIN = {"tensor_share": 0.8, "operand_share": 0.05, "wave_share": 0.6, "tile_cy
 #: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
 CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (1.0, 1.1)
 SIZE, START, STOP = 250, 1.4, 1.01
+#: Rows of attention of each device and kind.
+ATTENDED = 80
 
 
 def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
@@ -91,22 +94,31 @@ def fit(key: Key, data: Rows) -> Values:
     return values
 
 
+def attending(folder: Path, devices: Iterable[str], engine: str) -> Rows:
+    """Attention of prompts and encoders, apart from rows left out."""
+    pairs = []
+    for device, kind in itertools.product(devices, ("prefill", "encoder")):
+        some = gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)[:ATTENDED]
+        if some:
+            measured = np.array([float(str(r["latency"])) * 1e-3 for r in some])
+            pairs.append((gpu_timings.attention(some, device, engine, kind), measured))
+    return pairs
+
+
+def missed(data: Rows) -> float:
+    """Mean absolute logarithm of predicted over measured seconds of all rows, as stacks stand."""
+    alone, now = kernel_only(stacks()), kernels.constants()
+    return float(np.concatenate([off(c.seconds(now, alone) / t) for c, t in data]).mean())
+
+
 def fit_flash(folder: Path, family: str, without: str) -> float:
     """Rate of flash attention over that inside a tile: the best of a grid."""
-    data = [
-        (r, device, kind)
-        for device in FLASH[family]
-        for kind in ("prefill", "encoder")
-        for r in gpu_timings.attention_rows(folder, device, "vllm", kind, left_out=False)[:40]
-        if device != without
-    ]
-    measured = np.array([float(str(r["latency"])) * 1e-3 for r, _, _ in data])
+    data = attending(folder, [d for d in FLASH[family] if d != without], "vllm")
     table, best = kernels.measured_tiles(), (np.inf, 1.0)
     own = table.setdefault((family, "bf16"), {})
     for share in np.arange(0.4, 1.01, 0.05):
         own["flash_share"] = float(share)
-        ours = [gpu_timings.attention_seconds(r, d, "vllm", kind) for r, d, kind in data]
-        best = min(best, (float(off(np.array(ours) / measured).mean()), float(share)))
+        best = min(best, (missed(data), float(share)))
     own["flash_share"] = best[1]
     print(family, "flash", best, file=sys.stderr)
     return best[1]
@@ -115,19 +127,11 @@ def fit_flash(folder: Path, family: str, without: str) -> float:
 def fit_blocks(folder: Path, engine: str) -> Values:
     """What a block of an engine's flash attention takes to start and to end [cycles], and the rate
     of its products over that of the family: the best of a grid on all families together."""
-    data = [
-        (r, device, kind)
-        for devices in FLASH.values()
-        for device in devices
-        for kind in ("prefill", "encoder")
-        for r in gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)[:40]
-    ]
-    measured = np.array([float(str(r["latency"])) * 1e-3 for r, _, _ in data])
+    data = attending(folder, [d for devices in FLASH.values() for d in devices], engine)
     own, best = stacks()[gpu_timings.ATTENDING[engine]], (np.inf, 0.0, 1.0)
     for start, rate in itertools.product(CYCLES, RATES):
         own["flash.start"], own["flash.rate"] = start, rate
-        ours = [gpu_timings.attention_seconds(r, d, engine, kind) for r, d, kind in data]
-        best = min(best, (float(off(np.array(ours) / measured).mean()), start, rate))
+        best = min(best, (missed(data), start, rate))
     print(engine, "blocks", best, file=sys.stderr)
     return {"flash.start": best[1], "flash.rate": best[2]}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -247,12 +248,18 @@ class Compiled:
         return times, watts
 
 
-def compile_steps(rows: Steps) -> Compiled:
-    """Operations and plans of measured steps."""
+def compile_steps(rows: Steps, only: Callable[[Row], bool] | None = None) -> Compiled:
+    """Operations and plans of measured steps.
+
+    only : says which rows of a step run; all by default.
+    """
     technology, parts = Technology.load(), []
     size = len(rows.records)
     for group in resolve(columns(rows.settings), size):
         ops = build(group.models, group.workload)
+        if only is not None:
+            runs = np.array([only(row) for row in ops.rows])[:, None]
+            ops = replace(ops, count=np.where(runs, ops.count, 0.0))
         prepared = gpu.prepare(ops, group.pair, group.units, False)
         prices = price(gpu.GPU, group.units, ops.format.compute, technology)
         parts.append((group.rows, prepared, prices))

@@ -20,9 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
-from gpu_rows import Compiled, compile_operations, kernel_only, operations
+from gpu_rows import (
+    Compiled,
+    Steps,
+    compile_operations,
+    compile_steps,
+    kernel_only,
+    operations,
+)
 
-import elector
 from elector.machines.gpu.kernels import constants
 from elector.machines.gpu.stacks import stacks
 
@@ -160,12 +166,30 @@ def attention_rows(
     return sorted(rows, key=lambda r: hashlib.sha256(repr(r).encode()).hexdigest())[:FEW]
 
 
-def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str) -> float:
-    """Seconds of attention in a model of one layer."""
+def attention(rows: list[dict[str, object]], device: str, engine: str, kind: str) -> Compiled:
+    """Attention of models of one layer, of which nothing else runs: the rest of a step would
+    have its say in the clock that a power limit leaves."""
+    settings = [_attending(r, device, engine, kind) for r in rows]
+    phases = ("decode",) if kind == "decode" else ("prefill", "forward")
+    records = [{"source": ""} for _ in rows]
+    return compile_steps(
+        Steps(records, settings, np.zeros(len(rows))),
+        lambda row: row.phase in phases and row.name in ("scores", "softmax", "context"),
+    )
+
+
+def attention_seconds(rows: list[dict[str, object]], device: str, engine: str, kind: str) -> Array:
+    """(N,) seconds of attention, as the stacks stand now."""
+    return attention(rows, device, engine, kind).seconds(constants(), kernel_only(stacks()))
+
+
+def _attending(r: dict[str, object], device: str, engine: str, kind: str) -> dict[str, object]:
     heads, size = int(str(r["num_heads"])), int(str(r["head_dim"]))
     encoder, decoding = kind == "encoder", kind == "decode"
     length = int(str(r["step"])) + 1 if decoding else int(str(r["isl"]))
     settings: dict[str, object] = {
+        "model": "encoder" if encoder else "decoder",
+        "accelerator": DEVICES[device],
         "model.layers": 1,
         "model.hidden": heads * size,
         "model.heads": heads,
@@ -181,18 +205,7 @@ def attention_seconds(r: dict[str, object], device: str, engine: str, kind: str)
     }
     if not encoder:
         settings |= {"model.kv_heads": r["num_key_value_heads"], "model.head": "causal-lm"}
-    simulated = elector.simulate(
-        "encoder" if encoder else "decoder", DEVICES[device], settings=settings, operations=True
-    )
-    phase = "decode" if decoding else None if encoder else "prefill"
-    return float(
-        sum(
-            o["seconds"]
-            for o in simulated["operations"]
-            if o["name"] in ("scores", "softmax", "context")
-            and (phase is None or o["phase"] in (phase, "forward"))
-        )
-    )
+    return settings
 
 
 def show_attention(folder: Path, engine: str) -> None:
@@ -204,8 +217,7 @@ def show_attention(folder: Path, engine: str) -> None:
             if not rows:
                 continue
             measured = np.array([float(str(r["latency"])) * 1e-3 for r in rows])
-            ours = np.array([attention_seconds(r, device, engine, kind) for r in rows])
-            error = ours / measured - 1.0
+            error = attention_seconds(rows, device, engine, kind) / measured - 1.0
             print(
                 f"{device:13} {kind:10} {error.size:5} {np.median(np.abs(error)):7.1%} "
                 f"{np.abs(error).mean():7.1%} {np.median(error):+7.1%}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elector.cost.pricing import Prices
-from elector.machines.contract import Activity, Machine, Units
+from elector.machines.contract import Activity, Hybrid, Machine, Units
 
 Array = np.ndarray
 
@@ -80,14 +80,28 @@ def units_placed(
         waits, carried = {"writing all at once": fill.seconds}, {}
         if unit.power is not None and unit.power.budget is not None:
             waits["write power"] = energy / unit.power.budget.limit
-        for link in hybrid.links if hybrid else ():
-            if name[:-1] in link.between:
-                over = f"link {link.name}"
-                waits[over] = fill.size / units.number(f"links.{link.name}.bandwidth")
-                carried[over] = fill.size, fill.size * prices.actions[over].value
+        for over, (size, rate) in _over_links(hybrid, name[:-1], fill.size, units).items():
+            waits[over] = size / rate
+            carried[over] = size, size * prices.actions[over].value
         held = fill.pulses > 0
         written[name] = UnitPlaced(action, fill.pulses, energy, waits, carried, held, fill.wear)
     return written
+
+
+def _over_links(
+    hybrid: Hybrid | None, unit: str, size: Array, units: Units
+) -> dict[str, tuple[Array, Array]]:
+    """Link of a unit -> (D,) bytes of weights that come over it, and bytes a second: all of them
+    over the slowest, of equal ones the first."""
+    links = [link.name for link in (hybrid.links if hybrid else ()) if unit in link.between]
+    if not links:
+        return {}
+    rates = np.stack([units.number(f"links.{name}.bandwidth") for name in links])
+    slowest = rates.argmin(axis=0)
+    return {
+        f"link {name}": (np.where(slowest == i, size, 0.0), rates[i])
+        for i, name in enumerate(links)
+    }
 
 
 def placed(machine: Machine, activity: Activity, prices: Prices, units: Units) -> Placed | None:

@@ -291,11 +291,12 @@ class Stage:
         designs, turns = self.designs, self.designs.turns(rows)
         if not self.held or turns is None:
             return []
-        longer = np.zeros(turns.shape)
+        longest, before = np.zeros((2, *turns.shape))
         for name, own in busy.items():
             if not designs.summed(name):
-                more = designs.spread(n) * own - designs.each(name, rows)
-                longer = np.maximum(longer, np.where(turns, more, 0.0))
+                longest = np.maximum(longest, designs.spread(n) * own)
+                before = np.maximum(before, designs.each(name, rows))
+        longer = np.where(turns, np.maximum(longest - before, 0.0), 0.0)
         return [designs.sum(np.minimum(s + longer, most)) for s, most in designs.holds(rows)]
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:

@@ -25,15 +25,15 @@ def counted(kind: object) -> bool:
 
 def choosing() -> list[tuple[click.Group, tuple[str, ...], click.Parameter]]:
     """Every parameter of both programs that takes numbers or choices, with its command."""
-    parameters: list[tuple[click.Group, tuple[str, ...], click.Parameter]] = []
+    taking = []
     for main in (elector, transcode):
         for words in commands(main):
             command: click.Command = main
             for word in words:
                 assert isinstance(command, click.Group)
                 command = command.commands[word]
-            parameters += [(main, words, p) for p in command.params if counted(p.type)]
-    return parameters
+            taking += [(main, words, p) for p in command.params if counted(p.type)]
+    return taking
 
 
 def test_every_choice_and_number_is_said_in_one_way() -> None:

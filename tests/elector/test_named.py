@@ -35,7 +35,8 @@ def call(program: click.Group, name: str, wanted: click.Parameter, text: str) ->
     """Exit code and message of a command that gets `text` for one of its parameters."""
     words = [name]
     for parameter in program.commands[name].params:
-        given = text if parameter is wanted else "1"
+        choices = getattr(parameter.type, "choices", ("1",))
+        given = text if parameter is wanted else choices[0]
         if isinstance(parameter, click.Argument):
             words += [given] * (2 if parameter.nargs < 0 else 1)
         elif parameter is wanted:

@@ -517,3 +517,24 @@ def test_copies_of_an_array_that_the_peer_has_once_are_refused() -> None:
     assert "SCALE-Sim has one array" in str(result["reason"])
     settings["accelerator.convention"] = "physical"
     assert elector.simulate("gemm:512x1024x2048", "systolic", settings=settings)["feasible"]
+
+
+def test_loading_ahead_is_a_permission_of_mean_sizes_too() -> None:
+    """Of causal attention each query sees another number of keys: their mean has no last fold, so
+    that what is loaded ahead was taken to wait for the largest (.04 % slower in all)."""
+    design = {
+        "workload.sequence_length": 115,
+        "workload.attention": "flash",
+        "model.layers": 2,
+        "model.heads": 1,
+        "model.hidden": 8,
+        "model.head_size": 1,
+        "accelerator.rows": 58,
+        "accelerator.cols": 3132,
+        "accelerator.arrays": 1,
+    }
+    slow, fast = (
+        elector.simulate("decoder", "systolic", settings=design | {"accelerator.preload": way})
+        for way in ("serial", "overlap")
+    )
+    assert fast["latency_s"] <= slow["latency_s"]

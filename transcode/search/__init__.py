@@ -89,13 +89,13 @@ def search(
     command : what the manifest says the run was started with.
     """
     timers = Timers(clock, clock())
-    asked, given = _request(sampler, budget, time, batch, islands), _share(stall, stall_batches)
     seed, jobs = _whole("seed", seed, 0), _whole("jobs", jobs, 0)
     fresh, drawn = arguments.flag(fresh, "--fresh"), arguments.flag(uncertainty, "--uncertainty")
     sampling = _sampling(evaluator, samples, seed) if drawn else None
+    asked = _request(sampler, budget, time, batch, islands)
+    given = _share(stall, stall_batches)
     out, warm_start = _path("--out", out), _path("--warm-start", warm_start)
-    where, scheduler = _elsewhere(storage, cluster)
-    command = command if where is None else command.replace(str(storage), where.shown)
+    where, scheduler, command = _elsewhere(storage, cluster, command)
     read = load(space)
     folder = Path(out) if out is not None else Path("results") / read.name
     call = SearchCall(asked, seed, jobs, fresh, warm_start, where, command, given, timers, sampling)
@@ -104,6 +104,29 @@ def search(
     looked = _looked(read, evaluator, call, folder)
     with gentle() as interrupts, runs.claimed(folder) as claim:
         return _searched(looked, call, SearchPlace(claim, interrupts, scheduler), progress)
+
+
+def _request(
+    sampler: str,
+    budget: int | None,
+    time: float | str | None,
+    batch: int | None,
+    islands: int | None,
+) -> Request:
+    """What is asked of a sampler, each looked at."""
+    asked = Request(
+        arguments.text(sampler, "--sampler"),
+        _whole_or_none("budget", budget),
+        _seconds(time),
+        _whole_or_none("batch", batch),
+        _whole_or_none("islands", islands, MOST_ISLANDS),
+    )
+    engines.check(asked.sampler)
+    return asked
+
+
+def _path(option: str, value: str | Path | None) -> str | None:
+    return None if value is None else arguments.path(value, option)
 
 
 def _looked(space: Space, evaluator: Evaluator | None, call: SearchCall, folder: Path) -> Looked:
@@ -172,15 +195,22 @@ def _with_intervals(result: Result, sampling: Sampling | None) -> Result:
     return replace(result, front=archive)
 
 
-def _elsewhere(storage: str | None, cluster: str | None) -> tuple[Address | None, str | None]:
-    """The storage and the scheduler, checked; a search works with one of them at most."""
+def _elsewhere(
+    storage: str | None, cluster: str | None, command: str
+) -> tuple[Address | None, str | None, str]:
+    """The storage and the scheduler, checked, and the command without a password; a search works
+    with one of them at most."""
     where = None if storage is None else runs.storage.given(arguments.text(storage, "--storage"))
     scheduler = None if cluster is None else machines.checked(arguments.text(cluster, "--cluster"))
     if where is not None and scheduler is not None:
         raise InputError(
             "does not go with --storage: start a process for each machine", field="--cluster"
         )
-    return where, scheduler
+    return (
+        where,
+        scheduler,
+        command if where is None else command.replace(str(storage), where.shown),
+    )
 
 
 def _begin(claim: Claim, fresh: bool) -> None:
@@ -193,26 +223,6 @@ def _begin(claim: Claim, fresh: bool) -> None:
         raise InputError(
             "another search began here meanwhile", file=claim.folder, hint="start it again"
         )
-
-
-def _request(
-    sampler: object, budget: object, time: float | str | None, batch: object, islands: object
-) -> Request:
-    """What is asked of an engine; every argument as it was handed in."""
-    asked = Request(
-        arguments.text(sampler, "--sampler"),
-        _whole_or_none("budget", budget),
-        _seconds(time),
-        _whole_or_none("batch", batch),
-        _whole_or_none("islands", islands, MOST_ISLANDS),
-    )
-    engines.check(asked.sampler)
-    return asked
-
-
-def _path(option: str, value: object) -> str | None:
-    """The path of an option; None where it was left open."""
-    return None if value is None else arguments.path(value, option)
 
 
 def _whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:

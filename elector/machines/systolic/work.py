@@ -432,6 +432,12 @@ def _cycles(d: _ArrayChunk, s: Sides) -> tuple[Array, Array]:
     """(N, D) cycles of one run of the products, and cycles the arrays are taken."""
     units, a = d.units, d.arrays
     cycles, taken = overlapped(s, a)
+    means = np.flatnonzero(s.grows.any(axis=1))
+    if means.size:
+        # A mean over sizes has no last fold of its own: cells may wait where that is sooner.
+        least = np.where(s.grows[means], serial(s.at(means), a), np.inf)
+        for each in (cycles, taken):
+            each[means] = np.minimum(each[means], least)
     waits = units.equals("preload", "serial")
     if waits.any():
         one_by_one = serial(s, a)
