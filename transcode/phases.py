@@ -67,7 +67,7 @@ def costs_of_run(run: Phases, costs: Mapping[str, Steps]) -> RunCosts:
         total = total + run.copies * beside.scalar(name)
         totals[name] = total + (_known(last, placing, size) if switches else zero)
     writes, endurance = zero, np.full(size, np.inf)
-    # Whatever a step of the copy that trains beside is taken to cost, it writes what the last's do.
+    # A step of the copy that trains beside writes as many cells as one of the last phase.
     for cost, steps in (*phases, (last, float(run.copies))):
         writes = writes + steps * _known(cost, "writes_per_cell", size)
         # 0 stands for a machine without cells

@@ -69,8 +69,8 @@ class Stage:
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
     ones, of those outside the layers, of attention. periods : resource -> layers. rounds : passes
     of what stands outside. single, after : seconds of one operation that all streams take in turn,
-    and of the last gradient of weights. usual : parts of the chain's fill where rows take turns.
-    held : of each `Hold` the seconds of the rows that nothing waits for.
+    and of the last gradient of weights. held, usual : of each `Hold` the seconds of the rows that
+    nothing waits for, and the parts of the chain's fill.
     """
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
@@ -95,11 +95,9 @@ class Stage:
         fills = _fills(ops, index, activity, places, layers)
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
-        self.held, self.usual = [], layers
-        if activity.overlap.holds:
-            free = np.setdiff1d(rows, chained)
-            self.held = [designs.sum(np.minimum(*hold)) for hold in designs.holds(free)]
-            self.usual = _passes(ops, index, activity, places, layers)
+        free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
+        self.held = [designs.sum(np.minimum(*hold)) for hold in designs.holds(free)]
+        self.usual = _holding(ops, index, activity, places, layers)
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -108,9 +106,10 @@ class Stage:
         for name in ("loads", "parts", "outside", "attended", "periods"):
             of = {key: values[places] for key, values in getattr(self, name).items()}
             setattr(stage, name, of)
-        for name in ("rounds", "single", "after", "usual"):
+        for name in ("rounds", "single", "after"):
             setattr(stage, name, getattr(self, name)[places])
-        stage.held = [seconds[places] for seconds in self.held]
+        for name in ("held", "usual"):
+            setattr(stage, name, [values[places] for values in getattr(self, name)])
         return stage
 
     def columns(self, places: Array) -> Array:
@@ -205,11 +204,12 @@ class Stage:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
         passes = (once + inside) * n
-        for i, (free, part) in enumerate(zip(self.held, rows.held, strict=True)):
+        each = zip(self.held, rows.held, self.usual, strict=True)
+        for i, (free, part, usual) in enumerate(each):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
             load = free + part
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, self.usual), 0.0)
+            whole = np.where(load > 0.0, overlap(load, part, passes, n, usual), 0.0)
             waits[f"{TURNS} {i + 1}"] = load, whole - load
         return waits
 
@@ -493,6 +493,15 @@ def _fills(
         least = np.where(works, np.minimum(least, usual), least)
     least = np.where(np.isfinite(least), least, 1.0)
     return fills + [least] * (len(activity.busy) - len(fills))
+
+
+def _holding(
+    ops: Operations, index: Array, activity: Activity, chained: list[int], layers: Array
+) -> list[Array]:
+    """Of each hold the parts of the chain's fill, as its unit passes them."""
+    units = [activity] if activity.members is None else activity.members.activities
+    holds = [unit for unit in units for _ in unit.overlap.holds]
+    return [_passes(ops, index, unit, chained, layers) for unit in holds]
 
 
 def _passes(

@@ -82,6 +82,7 @@ class Job:
     started: int = 0
     running: bool = False
     finished: int = 0
+    released: int = 0
     storing: int = 0
 
     @property
@@ -333,6 +334,7 @@ class EventEngine:
     def _released(self, job: Job) -> None:
         """What a piece was computed from leaves the buffer, weights when the last job used them."""
         memory = self.memories[job.memory]
+        job.released += 1
         if not job.turns:
             memory.held -= job.fetch / job.pieces
         if job.weights is not None and not job.turns:
@@ -361,7 +363,7 @@ class EventEngine:
         # One piece of each job always fits: without it a sequence could wait for room that
         # only its own progress would free.
         own = n >= 0 and (
-            self.jobs[n].fetched == self.jobs[n].finished or memory.held + size <= memory.room
+            self.jobs[n].fetched == self.jobs[n].released or memory.held + size <= memory.room
         )
         if memory.ahead:
             w = memory.ahead[0]
@@ -393,7 +395,7 @@ class EventEngine:
         size = self.jobs[first].fetch / self.jobs[first].pieces
         if memory.held + size <= memory.room:
             return first
-        bare = [n for n in memory.fetches if self.jobs[n].fetched == self.jobs[n].finished]
+        bare = [n for n in memory.fetches if self.jobs[n].fetched == self.jobs[n].released]
         return min(bare, default=first)
 
     def _move(self, name: str, n: int, size: float, done: Callable[[], None]) -> None:

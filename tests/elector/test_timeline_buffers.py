@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +61,38 @@ def test_a_small_memory_passes_on_what_an_array_works_on(size: float, dataflow: 
     seconds = float(beside.timing.seconds[0])
     assert seconds == pytest.approx(timeline(beside).seconds, rel=0.2)
     assert timeline(beside).seconds <= timeline(in_turn).seconds
+
+
+SMALL = """units:
+  s: {base: systolic, rows: 16, cols: 128, arrays: 1, sram: 32 KB}
+  r: {base: acceltran, pe: 2, weight_buffer: 64 KB, activation_buffer: 1 MB}
+links:
+  - {between: [s, r], kind: package, bandwidth: 100 GB/s, latency: 100 ns}
+assignment:
+  - {match: {class: weight}, unit: s}
+  - {unit: r}
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_sequences_share_a_small_memory_of_a_unit(tmp_path: Path, batch: int) -> None:
+    """A sequence fetches its next piece when the array is free, not when its last result is there:
+    two of them took 3.5 times as long as the closed form. Side by side is no slower than in turn,
+    of which each unit fills its own pipeline."""
+    path = tmp_path / "two.yaml"
+    path.write_text(SMALL)
+    settings: dict[str, Any] = {
+        "model": "bert-tiny",
+        "accelerator": str(path),
+        "workload.batch": batch,
+        "workload.sequence_length": 64,
+    }
+    turns, beside = (
+        inspect(
+            columns_of(settings | {"accelerator.units.s.double_buffer": allowed}), Technology.load()
+        )
+        for allowed in ("false", "true")
+    )
+    seconds = float(beside.timing.seconds[0])
+    assert seconds <= float(turns.timing.seconds[0])
+    assert seconds == pytest.approx(timeline(beside).seconds, rel=0.16)
