@@ -51,8 +51,6 @@ BEGIN = {"tensor_share": 0.8, "operand_share": 0.05, "wave_share": 0.6, "tile_cy
 #: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
 CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (1.0, 1.1)
 SIZE, START, STOP = 250, 1.4, 1.01
-#: Rows of attention of each device and kind.
-ATTENDED = 80
 
 
 def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
@@ -98,7 +96,7 @@ def attending(folder: Path, devices: Iterable[str], engine: str) -> Rows:
     """Attention of prompts and encoders, apart from rows left out."""
     pairs = []
     for device, kind in itertools.product(devices, ("prefill", "encoder")):
-        some = gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)[:ATTENDED]
+        some = gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)
         if some:
             measured = np.array([float(str(r["latency"])) * 1e-3 for r in some])
             pairs.append((gpu_timings.attention(some, device, engine, kind), measured))
