@@ -197,7 +197,14 @@ def fitting(label: str, ax: Axes, *, high: bool) -> str:
     """
     box, size = ax.get_position(), ax.figure.bbox
     inches = box.height * size.height if high else box.width * size.width
-    room = int(inches / ax.figure.dpi / _LETTER)
+    return cut(label, int(inches / ax.figure.dpi / _LETTER))
+
+
+def cut(label: str, room: int) -> str:
+    """A name with its unit and arrow, which stay, in no more letters than there is room for.
+
+    label : of an axis. room : letters.
+    """
     if len(label) <= room:
         return label
     name, bracket, rest = label.rpartition(" [")
@@ -310,8 +317,9 @@ def _colour_bar(figure: Figure, colour: Axis, box: Box) -> None:
     ticks(bar.ax.xaxis, colour, _room(colour, width))
     beside = left + width + 0.012
     room = int((right - beside) * WIDTH / 0.085)  # inches a letter
-    # A name stays with its unit and its arrow.
-    whole = re.sub(r" (?=\[|[\u2191\u2193])", "\u00a0", colour.label)
+    # A name stays with its unit and its arrow, and beside the bar, in a few lines.
+    named = cut(colour.label, 3 * max(room, 8))
+    whole = re.sub(r" (?=\[|[\u2191\u2193])", "\u00a0", named)
     label = "\n".join(textwrap.wrap(whole, max(room, 8), break_long_words=False))
     figure.text(beside, top - 0.07 * inch, label, size=9.5, color=INK, va="center")
 
