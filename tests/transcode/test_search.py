@@ -36,6 +36,8 @@ def run(out: Path, space: Any = SMALL, **options: Any) -> Result:
         fresh=options.pop("fresh", False),
         batch=options.pop("batch", None),
         progress=options.pop("progress", None),
+        # A long batch is shared out to copies of the evaluator, which count for themselves.
+        jobs=1,
         # Whoever else uses this machine: how often the simulator is probed follows the clock.
         clock=itertools.count(0.0, 1e-6).__next__,
     )
