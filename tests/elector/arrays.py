@@ -190,21 +190,36 @@ def dealt(folds: list[Fold], dataflow: str, arrays: int) -> list[int]:
 
 
 def product(
-    a: Array, b: Array, rows: int, cols: int, dataflow: str, overlap: bool, arrays: int = 1
+    a: Array,
+    b: Array,
+    rows: int,
+    cols: int,
+    dataflow: str,
+    overlap: bool,
+    arrays: int = 1,
+    pieces: int = 1,
 ) -> tuple[Array, int]:
-    """a b and the cycles it takes on several arrays."""
-    if dataflow == "is":
-        transposed, cycles = product(b.T, a.T, rows, cols, "ws", overlap, arrays)
-        return transposed.T, cycles
-    parts = cut(a, b, rows, cols, dataflow)
-    place = dealt([fold for fold, _, _ in parts], dataflow, arrays)
+    """a b and the cycles it takes on several arrays.
+
+    pieces : products into which it is cut, each with a part of the rows of `a`.
+    """
+    turned, machine = dataflow == "is", "os" if dataflow == "os" else "ws"
+    size = -(-a.shape[0] // pieces)
+    parts = []
+    for begin in range(0, a.shape[0], size):
+        piece = a[begin : begin + size]
+        left, right = (b.T, piece.T) if turned else (piece, b)
+        for fold, i, j in cut(left, right, rows, cols, machine):
+            i, j = (j, i) if turned else (i, j)
+            parts.append((fold, slice(i.start + begin, i.stop + begin), j))
+    place = dealt([fold for fold, _, _ in parts], machine, arrays)
     total, most = np.zeros((a.shape[0], b.shape[1])), 0
     for array in range(arrays):
         mine = [p for p, where in zip(parts, place, strict=True) if where == array]
         if not mine:
             continue
-        results, cycles = run([fold for fold, _, _ in mine], dataflow, overlap)
+        results, cycles = run([fold for fold, _, _ in mine], machine, overlap)
         for (_, i, j), values in zip(mine, results, strict=True):
-            total[i, j] += values
+            total[i, j] += values.T if turned else values
         most = max(most, cycles)
     return total, most

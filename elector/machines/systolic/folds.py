@@ -39,7 +39,8 @@ from elector.base.table import columns
 Array = np.ndarray
 
 
-def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
+def group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
+    """Every number up to `every`, then each `step` times the one before, up to `most`."""
     sizes = list(range(1, every + 1))
     while sizes[-1] < most:
         sizes.append(round(sizes[-1] * step))
@@ -47,7 +48,7 @@ def _group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
 
 
 #: Products that an array may hold side by side: the same list for every product.
-GROUPS = _group_sizes(8, 1.25, 65536)
+GROUPS = group_sizes(8, 1.25, 65536)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +83,12 @@ class Sides:
         """Some of the products."""
         return Sides(**{name: getattr(self, name)[products] for name in self.__annotations__})
 
+    def each(self, product: Array, design: Array) -> Sides:
+        """(1, E) the products at E places."""
+        fields = {name: getattr(self, name) for name in self.__annotations__}
+        at = {k: x[product, 0 if x.shape[1] == 1 else design] for k, x in fields.items()}
+        return Sides(**{name: x[None] for name, x in at.items()})
+
     def cuts(self, products: Array, designs: Array) -> Cuts:
         """How some of the products are cut, of some of the designs."""
         return Cuts(*(columns(x[products], designs) for x in (self.nr, self.nc, self.pieces)))
@@ -89,18 +96,23 @@ class Sides:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Arrays:
-    """D designs: rows and cols of one array, how many there are, output stationary or not.
+    """D designs: rows and cols of one array, how many there are, and what stays in the cells.
 
     sums : rows of sums that the accumulators under the columns hold.
 
-    count : (D,) arrays. os : (D,) bool, output-stationary.
+    count : (D,) arrays. os, inputs : (D,) bool, output-stationary, input-stationary.
     """
 
     rows: Array
     cols: Array
     count: Array
     os: Array
+    inputs: Array
     sums: Array
+
+    def of(self, designs: Array) -> Arrays:
+        """Those of some of the designs."""
+        return Arrays(**{name: getattr(self, name)[designs] for name in self.__annotations__})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,12 +170,11 @@ def mean_folds(middle: Array, span: Array, size: Array) -> Array:
     return (total(low + span) - total(low - 1.0)) / (span + 1.0)
 
 
-def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
+def overlapped(s: Sides, a: Arrays) -> tuple[Array, ...]:
     """(N, D) cycles of a product, and cycles for which it takes the arrays.
 
     Load and skew delay a result, but the next product may follow on the array's heels.
     """
-
     s = _cut(s)
 
     def of(s: Sides, g: _Groups) -> tuple[Array, ...]:
@@ -175,14 +186,13 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
         # Arrays may be left idle.
         return np.minimum(cycles, several[0]), np.minimum(taken, several[1])
 
-    cycles, taken = _least(s, a, of)
-    return cycles, taken
+    return _least(s, a, of)
 
 
-def serial(s: Sides, a: Arrays) -> Array:
-    """(N, D) cycles of a product whose folds follow one another."""
+def serial(s: Sides, a: Arrays) -> tuple[Array, ...]:
+    """((N, D) cycles of a product whose folds follow one another,)."""
     s = _cut(s)
-    return _least(s, a, lambda s, g: (_in_turn(s, a, g),))[0]
+    return _least(s, a, lambda s, g: (_in_turn(s, a, g),))
 
 
 def _cut(s: Sides) -> Sides:

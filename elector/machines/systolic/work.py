@@ -21,15 +21,14 @@ from elector.machines.contract import (
     Units,
 )
 from elector.machines.systolic import peer
+from elector.machines.systolic.cutting import overlapped, serial
 from elector.machines.systolic.folds import (
     Arrays,
     Cuts,
     Sides,
     folds,
     mean_folds,
-    overlapped,
     pieces,
-    serial,
 )
 from elector.machines.systolic.limits import limits, trains
 from elector.machines.systolic.tables import (
@@ -187,7 +186,8 @@ class _ArrayChunk:
         row = cols * count * self.p.ops.format.accumulator
         sums = np.floor(self.units.number("accumulators") / row)
         sums = np.where(self.peer, np.inf, sums)
-        return Arrays(rows, cols, count, self.units.equals("dataflow", "os"), sums)
+        os, inputs = (self.units.equals("dataflow", flow) for flow in ("os", "is"))
+        return Arrays(rows, cols, count, os, inputs, sums)
 
     @property
     def whole(self) -> Array:

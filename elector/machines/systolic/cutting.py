@@ -1,0 +1,143 @@
+"""Cycles of products that may be cut: as a whole or in parts, whichever is less.
+
+A product (m x k)(k x n) is p products of m / p rows of inputs each. With few folds these fill an
+array side by side, or several arrays, where the whole would leave cells idle: heads that share a
+key head are one product of many rows, and no slower than with a key head each. What all parts share
+is read once and handed to each of them.
+
+Two kinds of p are tried. Those of a fixed list (`PARTS`), of which each takes no less for a larger
+product. And for w = 1 ... 8 the most with which no array has more than w of them,
+
+    os:  p = floor(w A / (B nc)),  rows of a part ceil(m / p),  w max(t, r) cycles in all,
+
+where A arrays take B products of nc columns of folds each; with inputs that stay (is) the same of
+columns. Weights that stay need none of these: idle arrays share the stream of a fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from elector.machines.systolic import folds
+from elector.machines.systolic.folds import Array, Arrays, Sides, group_sizes, pieces
+
+#: Parts into which the rows of inputs of a product may be cut: the same list for every product.
+PARTS = group_sizes(16, 1.125, 65536)
+#: Most parts of each array, where these are counted exactly.
+_WAVES = np.arange(1.0, 9.0)[:, None]
+#: Folds for each place in the arrays, or cycles for each of the skew, up to which products are cut:
+#: with more of them a cut could gain a sixteenth of the cycles at most.
+_FEW = 16.0
+#: Folds along a side up to which their edges are laid side by side.
+_EDGES = 4.0
+#: Products that are cut at once: their parts lie in memory together.
+_AT_ONCE = 2048
+
+#: What (N, D) products take, one or several results.
+_Of = Callable[[Sides, Arrays], tuple[Array, ...]]
+#: The same of (W, E) waves of parts; of the rows and columns of the largest.
+_OfWaves = Callable[[Sides, Array, Array], tuple[Array, ...]]
+
+
+def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
+    """(N, D) cycles of products, and cycles for which they take the arrays; see `folds.overlapped`.
+
+    s : the products. a : of D designs.
+    """
+
+    def waves(s: Sides, rows: Array, cols: Array) -> tuple[Array, ...]:
+        stream = s.stream / s.pieces
+        longest = np.maximum(stream, rows)
+        taken = _WAVES * s.pieces * longest
+        return taken - longest + stream - 2.0 + 2.0 * rows + cols, taken
+
+    cycles, taken = _least(s, a, folds.overlapped, waves)
+    return cycles, taken
+
+
+def serial(s: Sides, a: Arrays) -> Array:
+    """(N, D) cycles of products whose folds follow one another.
+
+    s : the products. a : of D designs.
+    """
+
+    def waves(s: Sides, rows: Array, cols: Array) -> tuple[Array, ...]:
+        return (_WAVES * s.pieces * (s.stream / s.pieces + 2.0 * rows + cols - 2.0),)
+
+    (cycles,) = _least(s, a, folds.serial, waves)
+    return cycles
+
+
+def _least(s: Sides, a: Arrays, of: _Of, waves: _OfWaves) -> tuple[Array, ...]:
+    """The least of what `of` makes, each (N, D), over the numbers of parts of a product."""
+    best = of(s, a)
+    product, design = np.nonzero(_few(s, a))
+    for begin in range(0, product.size, _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        at = product[part], design[part]
+        few, arrays = s.each(*at), a.of(at[1])
+        tried = zip(best, _listed(few, arrays, of), _in_waves(few, arrays, waves), strict=True)
+        for values, listed, exact in tried:
+            values[at] = np.minimum(values[at], np.minimum(listed, exact))
+    return best
+
+
+def _listed(s: Sides, a: Arrays, of: _Of) -> list[Array]:
+    """(E,) the least of what `of` makes of (1, E) products in the listed numbers of parts."""
+    tokens = np.ceil(_tokens(s, a)[0])
+    sizes = [size for below, size in pairwise(PARTS) if below < float(tokens.max())]
+    # A product of fewer rows has a part for each of them at most.
+    numbers = np.minimum(np.array(sizes, dtype=float)[:, None], tokens).T
+    tried = np.diff(numbers, axis=1, prepend=1.0) > 0.0
+    each = np.nonzero(tried)[0]
+    parts = _parts(s.each(np.zeros_like(each), each), a.of(each), numbers[tried])
+    first = np.flatnonzero(np.diff(each, prepend=-1))
+    return [np.minimum.reduceat(values[0], first) for values in of(parts, a.of(each))]
+
+
+def _parts(s: Sides, a: Arrays, number: Array) -> Sides:
+    """The products as so many each, with a part of the rows of inputs."""
+    rows = np.where(a.os, np.ceil(s.rows / number), s.rows)
+    cols = np.where(a.inputs, np.ceil(s.cols / number), s.cols)
+    stream = np.where(a.os | a.inputs, s.stream, np.ceil(s.stream / number))
+    nr = np.where(a.os, folds.folds(rows, a.rows), s.nr)
+    nc = np.where(a.inputs, folds.folds(cols, a.cols), s.nc)
+    cut = pieces(stream, nr, a)
+    return Sides(rows, cols, stream, s.batch * number, nr, nc, s.grows, cut)
+
+
+def _in_waves(s: Sides, a: Arrays, of: _OfWaves) -> list[Array]:
+    """(E,) the least of what `of` makes where so many waves of parts are dealt to the arrays."""
+    beside = s.batch * np.where(a.os, s.nc, s.nr)
+    number = np.floor(_WAVES * a.count / np.where(beside > 0.0, beside, 1.0))
+    tokens = np.ceil(_tokens(s, a) / np.maximum(number, 1.0))
+    rows = np.where(a.os, tokens, np.minimum(s.rows, a.rows))
+    cols = np.where(a.inputs, tokens, np.minimum(s.cols, a.cols))
+    fits = (number > 0.0) & (a.os | a.inputs) & (rows <= a.rows) & (cols <= a.cols)
+    return [np.where(fits, values, np.inf).min(axis=0) for values in of(s, rows, cols)]
+
+
+def _tokens(s: Sides, a: Arrays) -> Array:
+    """(N, D) rows of the inputs of a product."""
+    return np.where(a.os, s.rows, np.where(a.inputs, s.cols, s.stream))
+
+
+def _few(s: Sides, a: Arrays) -> Array:
+    """(N, D) bool, products that may be faster in parts.
+
+    Those of so few folds that places in the arrays may be idle, or that cells wait for the skew of
+    a wide fold for most of the time; and those with an edge that leaves room for that of others.
+    """
+    rows, cols = (np.where(side > 0.0, side, 1.0) for side in (s.rows, s.cols))
+    beside, below = np.floor(a.rows / rows), np.floor(a.cols / cols)
+    places = np.maximum(np.minimum(beside, below), 1.0)
+    number = s.batch * s.nr * s.nc
+    busy = number * np.maximum(s.stream, np.minimum(s.rows, a.rows))
+    skew = a.inputs & (busy <= _FEW * a.count * a.cols)
+    edge = a.inputs & (beside > 1.0) & (s.nc <= _EDGES)
+    edge |= a.os & (below > 1.0) & (s.nr <= _EDGES)
+    few = (edge & (s.batch > 1.0)) | skew | (number <= _FEW * a.count * places)
+    return few & (_tokens(s, a) > 1.0)
