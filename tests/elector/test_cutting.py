@@ -31,7 +31,8 @@ def taken(flow: str, preload: str, x: Numbers) -> np.ndarray:
     a = Arrays(x["rows"], x["cols"], x["arrays"], *here, np.full(x["rows"].shape, np.inf))
     nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     cut = pieces(stream, nr, a)
-    s = Sides(rows, cols, stream, x["batch"][None], nr, nc, np.zeros((1, 1), dtype=bool), cut)
+    batch, grows = x["batch"][None], np.zeros((1, 1), dtype=bool)
+    s = Sides(rows, cols, stream, batch, batch, nr, nc, grows, cut)
     return (serial(s, a) if preload == "serial" else overlapped(s, a)[0])[0]
 
 

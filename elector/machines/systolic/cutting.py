@@ -106,12 +106,18 @@ def _parts(s: Sides, a: Arrays, number: Array) -> Sides:
     nr = np.where(a.os, folds.folds(rows, a.rows), s.nr)
     nc = np.where(a.inputs, folds.folds(cols, a.cols), s.nc)
     cut = pieces(stream, nr, a)
-    return Sides(rows, cols, stream, s.batch * number, nr, nc, s.grows, cut)
+    return Sides(rows, cols, stream, _beside(s, number), s.mean * number, nr, nc, s.grows, cut)
+
+
+def _beside(s: Sides, number: Array) -> Array:
+    """(N, D) parts beside one another: a stream has its mean share of them, made whole."""
+    many = s.mean * number
+    return np.where(s.mean == s.batch, many, np.ceil(many))
 
 
 def _in_waves(s: Sides, a: Arrays, of: _OfWaves) -> list[Array]:
     """(E,) the least of what `of` makes where so many waves of parts are dealt to the arrays."""
-    beside = s.batch * np.where(a.os, s.nc, s.nr)
+    beside = s.mean * np.where(a.os, s.nc, s.nr)
     number = np.floor(_WAVES * a.count / np.where(beside > 0.0, beside, 1.0))
     tokens = np.ceil(_tokens(s, a) / np.maximum(number, 1.0))
     rows = np.where(a.os, tokens, np.minimum(s.rows, a.rows))

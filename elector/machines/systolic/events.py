@@ -64,13 +64,14 @@ class SystolicUnits:
         that pass the port of the on-chip memory."""
         ops = self.case.ops
         m, k, n, batch = (float(x[row, self.i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        spec = ops.rows[row]
+        spec, mean = ops.rows[row], batch
         if spec.off_chain:  # a gradient of weights sums over the tokens of all sequences
             k = k / streams
         elif spec.b in PARAMETERS:
             m = m / streams
         else:
-            batch = max(np.ceil(batch / streams), 1.0)
+            mean = batch / streams
+            batch = max(np.ceil(mean), 1.0)
         flow = self.name["dataflow"]
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
         rows, cols = self.number["rows"], self.number["cols"]
@@ -83,7 +84,7 @@ class SystolicUnits:
             # Rows of inputs in pieces, of which each is a product.
             piece = float(np.ceil(m / pieces))
             sides = {"ws": (sr, sc, piece), "os": (piece, sc, t), "is": (sr, piece, t)}[flow]
-            ways += self._ways(*sides, batch * pieces)
+            ways += self._ways(*sides, np.ceil(mean * pieces))
         return (*min(ways, key=sum), moved)
 
     def _pieces(self, m: float, folds: float) -> set[int]:

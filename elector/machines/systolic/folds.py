@@ -64,7 +64,8 @@ class Cuts:
 class Sides:
     """Products as the array sees them, all (N, D).
 
-    rows, cols, stream : sr, sc and t. batch : independent products. nr, nc : folds along rows
+    rows, cols, stream : sr, sc and t. batch : independent products; mean : the same of one of
+    several streams before it is made whole. nr, nc : folds along rows
     and columns; where a side grows with the token index, their mean. grows : (N, D) bool, there, or
     (N, 1).
     pieces : into which the accumulators cut the stream.
@@ -74,6 +75,7 @@ class Sides:
     cols: Array
     stream: Array
     batch: Array
+    mean: Array
     nr: Array
     nc: Array
     grows: Array

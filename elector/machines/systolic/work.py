@@ -394,13 +394,14 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
     p, t = d.p, d.p.tables
     rows, cols, stream = (columns(x[products], d.column) for x in (t.rows, t.cols, t.stream))
     op = p.products[products]
-    batch = columns(p.ops.batch[op], d.index)
+    batch = mean = columns(p.ops.batch[op], d.index)
     if n is not None:
         shared, flow = p.shared[products][:, None], d.units.code("dataflow", FLOWS)
         stream = np.where(shared & (flow == 0), stream / n, stream)
         rows = np.where(shared & (flow == 1), rows / n, rows)
         cols = np.where(shared & (flow == 2), cols / n, cols)
-        batch = np.where(shared, batch, np.ceil(batch / n))
+        mean = np.where(shared, batch, batch / n)
+        batch = np.where(shared, batch, np.ceil(mean))
     a = d.arrays
     nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     grows = np.array([bool(p.ops.rows[r].grows) for r in op], dtype=bool)[:, None]
@@ -409,7 +410,7 @@ def _sides(d: _ArrayChunk, products: Array, n: Array | None) -> Sides:
         # A window that hides nothing leaves a side as it is.
         decodes = np.array([p.ops.rows[r].phase == "decode" for r in op])[:, None]
         grows = grows & (decodes | (columns(p.ops.span[op], d.index) > 0))
-    return Sides(rows, cols, stream, batch, nr, nc, grows, pieces(stream, nr, a))
+    return Sides(rows, cols, stream, batch, mean, nr, nc, grows, pieces(stream, nr, a))
 
 
 def _grow(d: _ArrayChunk, op: Array, size: tuple[Array, Array], nr: Array, nc: Array) -> None:
