@@ -130,3 +130,16 @@ def test_a_plugin_that_was_timed_alone_is_of_its_own_stack() -> None:
     assert stacks()["tensorrt-llm"]["splits.int8"] == 1
     cases = [r for r in read_rows(DATA / "published.csv") if " int8 " in r["case"]]
     assert cases and {r["group"] for r in cases} == {"ampere / tensorrt-llm / products int8"}
+
+
+def test_products_alone_reach_their_own_share_of_main_memory() -> None:
+    """Weights in nvfp4 come at 0.68 of a B200's bandwidth where those in bf16 come at 0.8."""
+    rows = read_rows(DATA / "gpu_products.csv")
+    own = next(r for r in rows if r["architecture"] == "blackwell" and "nvfp4" in r["formats"])
+    share, common = float(own["bandwidth_share"]), gpu_kernels.constants().bandwidth_share
+    assert share < common
+    weights, sheet = 16384 * 65536, 8000e9
+    for precision, width, reached in (("nvfp4", 0.5625, share), ("bf16", 2.0, common)):
+        seconds = _product("b200-sxm-192gb", "1x65536x16384", workload__precision=precision)
+        least = weights * width / (sheet * reached)
+        assert least < seconds < 1.15 * least + 10e-6, precision

@@ -106,7 +106,8 @@ class GpuUnits:
         full = self.number["clock"] or self.number["boost_clock"]
         each = {s: _Rates.at(full * s, self.number, c) for s in set(speed.tolist())}
         self.rates = [each[s] for s in speed.tolist()]
-        self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
+        shared = constants().bandwidth_share
+        self.bandwidth, self.slower = self.number["bandwidth"] * shared, shared / c.bandwidth_share
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
         workload = case.ops.workload
         stack = stacks()[workload.implementation]
@@ -128,6 +129,12 @@ class GpuUnits:
         # Of tensor cores and of lanes, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
         self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
+
+    def tiled(self, row: int) -> bool:
+        """Whether a row is a product of its own, in tiles."""
+        own, flash = self.case.ops.rows[row], self.case.ops.workload.attention == "flash"
+        streamed = own.in_attention and own.phase == "decode"
+        return own.matmul and not streamed and not (flash and in_flash(own))
 
     def turns(self, row: int) -> bool:
         """Main memory and the processors work side by side."""
@@ -284,6 +291,8 @@ class GpuUnits:
         moved = float(details.traffic[1][row, 0]) / count
         if ops.rows[row].role is Role.CACHE_APPEND:
             moved /= self.append_rate  # a copy holds the memory for longer than its bytes
+        if self.tiled(row):
+            moved *= self.slower  # and so do products that reach less of it
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -114,6 +114,7 @@ class TileConstants:
     lanes multiply: what was timed on tensor cores says nothing of them.
 
     tensor_share, operand_share, wave_share, tile_cycles, output_cycles, flash_share : (D,).
+    bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
     tensor_share: Array
@@ -122,6 +123,7 @@ class TileConstants:
     tile_cycles: Array
     output_cycles: Array
     flash_share: Array
+    bandwidth_share: Array
 
 
 TILES_OF = tuple(f.name for f in fields(TileConstants))

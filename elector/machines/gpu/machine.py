@@ -195,6 +195,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     c = p.constants
     memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
+    memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
     moved, touched = moved + crossing, touched + through
     quantising = (
         cache_seconds(c, d, through - crossing) * count,
