@@ -49,8 +49,12 @@ DEVICES = {
 #: Format of the package -> precision of this program.
 FORMATS = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4", "sq": "int8"}
 #: Engine of the package -> stack of this program. Its timings of TensorRT-LLM ran under PyTorch,
-#: which finds the scales of 8 bits as vLLM does.
+#: which finds the scales of 8 bits as vLLM does; but for int8, which is its plugin alone
+#: (`kernel_source` SmoothQuantGemm), whose operands are in 8 bits before.
 STACKS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "vllm"}
+PLUGINS = {"sq": "tensorrt-llm"}
+#: Version of vLLM, and of devices whose timings are of another.
+VERSION, VERSIONS = "0.24", {"a100_sxm": "0.14"}
 #: The same of attention: each engine has kernels of its own.
 ATTENDING = {**STACKS, "trtllm": "tensorrt-llm"}
 #: Shorter kernels are their start, and differ from host to host.
@@ -109,7 +113,7 @@ def sample(rows: Timings, size: int, left_out: bool) -> Timings:
 
 def compiled(rows: Timings, device: str, kind: str, engine: str) -> Compiled:
     """The products as steps of their own, as an engine runs them."""
-    stack = STACKS[engine]
+    stack = PLUGINS.get(kind, STACKS[engine])
     ops = operations(rows.m, rows.k, rows.n, precision=FORMATS[kind], stack=stack)
     return compile_operations(ops, DEVICES[device], FORMATS[kind])
 

@@ -236,7 +236,7 @@ def timings(folder: Path) -> list[Row]:
     for device, ours in gpu_timings.DEVICES.items():
         for kind, precision in gpu_timings.FORMATS.items():
             engine = "trtllm" if kind == "sq" else "vllm"
-            stack = gpu_timings.STACKS[engine]
+            stack = gpu_timings.PLUGINS.get(kind, gpu_timings.STACKS[engine])
             every = gpu_timings.products(folder, device, engine, kind)
             if every is None:
                 continue

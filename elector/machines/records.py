@@ -44,6 +44,8 @@ class Clocked:
     passing, turning : (R, D) seconds at the full clock between cache and processors, beside compute
         and before it: they grow as well, at most `room` (D,) times, when the cache is as slow as
         main memory, whose bytes pass there, too; None: none.
+    working, fetching : (R, D) seconds of the processors at the full clock, which grow, before
+        compute, and beside them, as `turning` is, of main memory, which do not; None: none.
     follows : busy seconds (R, D) of the resource -> further scalars of the result, (D,) each.
     """
 
@@ -60,6 +62,8 @@ class Clocked:
     watts: Array | None = None
     passing: Array | None = None
     turning: Array | None = None
+    working: Array | None = None
+    fetching: Array | None = None
     room: Array | None = None
     follows: Callable[[Array], dict[str, Array]] | None = None
 
@@ -79,10 +83,20 @@ class Clocked:
             slower = np.minimum(1.0 / speed, self.room)
             if self.passing is not None:
                 compute = np.maximum(compute, self.passing * slower)
-            if self.turning is not None:
-                fixed = fixed + self.turning * slower
+            fixed = fixed + self._before(speed, slower)
         hidden = np.minimum(compute, self.memory)
         return fixed + np.maximum(compute, self.memory) + self.slack * hidden
+
+    def _before(self, speed: Array, slower: Array) -> Array | float:
+        """(R, D) seconds before compute, at `speed` of the full clock and a cache `slower`."""
+        before: Array | float = 0.0
+        if self.turning is not None:
+            before = self.turning * slower
+        if self.fetching is not None:
+            before = before + self.fetching
+        if self.working is not None:
+            before = np.maximum(before, self.working / speed)
+        return before
 
     def ran(self, seconds: Array, speed: Array) -> dict[str, Count]:
         """`running` and its joules, at `speed` of the full clock; {} where nothing runs so.

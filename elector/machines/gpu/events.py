@@ -35,6 +35,7 @@ from elector.machines.gpu.stacks import (
     passes,
     quantised,
     quantising,
+    splitting,
     stacks,
     transposed,
 )
@@ -105,7 +106,8 @@ class GpuUnits:
         full = self.number["clock"] or self.number["boost_clock"]
         each = {s: _Rates.at(full * s, self.number, c) for s in set(speed.tolist())}
         self.rates = [each[s] for s in speed.tolist()]
-        self.bandwidth = self.number["bandwidth"] * self.c.bandwidth_share
+        shared = constants().bandwidth_share
+        self.bandwidth, self.slower = self.number["bandwidth"] * shared, shared / c.bandwidth_share
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
         workload = case.ops.workload
         stack = stacks()[workload.implementation]
@@ -113,7 +115,9 @@ class GpuUnits:
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
-        self.quantise = quantising(stack, workload)[1] * quantised(case.ops.rows, workload)
+        self.quantise = quantising(stack, workload)[1:]
+        self.quantised = quantised(case.ops.rows, workload)
+        self.splits = splitting(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate
         self.first = _starts(case)
         # Products without a model around them are timed one list after another.
@@ -125,6 +129,12 @@ class GpuUnits:
         # Of tensor cores and of lanes, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
         self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
+
+    def tiled(self, row: int) -> bool:
+        """Whether a row is a product of its own, in tiles."""
+        own, flash = self.case.ops.rows[row], self.case.ops.workload.attention == "flash"
+        streamed = own.in_attention and own.phase == "decode"
+        return own.matmul and not streamed and not (flash and in_flash(own))
 
     def turns(self, row: int) -> bool:
         """Main memory and the processors work side by side."""
@@ -175,12 +185,13 @@ class GpuUnits:
 
     def _quantising(self, r: int) -> float:
         """Seconds in which activations are brought into the product's format before it."""
-        held = float(self.case.ops.a_bytes[r, self.i])
-        bytes_ = held * self.quantise[r] / self.case.ops.format.activations.width
-        rate = (
-            self.bandwidth if held > self.number["l2"] else max(self.rates[r].cache, self.bandwidth)
-        )
-        return float(bytes_ / rate)
+        if not self.quantised[r]:
+            return 0.0
+        ops, at, (bytes_, cycles) = self.case.ops, self.rates[r], self.quantise
+        elements = float(ops.a_bytes[r, self.i]) / ops.format.activations.width
+        held = elements * bytes_ <= self.number["l2"]
+        moving = elements * bytes_ / (max(at.cache, self.bandwidth) if held else self.bandwidth)
+        return float(max(moving, elements * cycles / (self.number["sms"] * at.clock)))
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
@@ -249,16 +260,20 @@ class GpuUnits:
         for tm, tn in TILES:
             each = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
-            for split in SPLITS:
+            start = c.tile_cycles + c.output_cycles * min(m, tm) * min(n, tn)
+            for split in (s for s in SPLITS if s <= self.splits):
                 count = min(split, max(np.ceil(slices * SLICE / SPLIT_DEPTH), 1.0))
                 deep = max(np.ceil(slices / split), min(slices, SPLIT_DEPTH / SLICE))
                 fix = c.tile_cycles if count > 1 else 0.0
-                best = min(best, self._dealt(tiles * count, deep, each) + fix)
+                best = min(best, self._dealt(tiles * count, deep, each, start) + fix)
         return float(best)
 
-    def _dealt(self, tiles: float, slices: float, step: float) -> float:
-        """Cycles of tiles on the SMs: whole waves, then the rest cut along k over all of them."""
-        sms, start = self.number["sms"], self.c.tile_cycles
+    def _dealt(self, tiles: float, slices: float, step: float, start: float) -> float:
+        """Cycles of tiles on the SMs: whole waves, then the rest cut along k over all of them.
+
+        slices : of k, each of which takes `step` cycles. start : to start and to finish a tile.
+        """
+        sms = self.number["sms"]
         waves, rest = divmod(tiles, sms)
         cycles = waves * (slices * step + start)
         if not rest:
@@ -276,6 +291,8 @@ class GpuUnits:
         moved = float(details.traffic[1][row, 0]) / count
         if ops.rows[row].role is Role.CACHE_APPEND:
             moved /= self.append_rate  # a copy holds the memory for longer than its bytes
+        if self.tiled(row):
+            moved *= self.slower  # and so do products that reach less of it
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -3,7 +3,8 @@
 A product is cut into tiles of tm x tn outputs, and its k into splits. A streaming
 multiprocessor (SM) works off one tile after another; a tile takes
 
-    cycles = tm tn k / (split rate) + k (tm + tn) width / (split cache rate) x share + start,
+    cycles = tm tn k / (split rate) + k (tm + tn) width / (split cache rate) x share + start
+             + outputs x cycles of an output,
 
 with `rate` the multiply-accumulates a cycle and `cache rate` the bytes a cycle of the
 second-level cache, and the product takes ceil(tiles / SMs) of them, of which a part evens
@@ -49,7 +50,8 @@ class Constants:
     tensor_share, plain_share : peak share of an SM inside a tile, on tensor cores and beside.
     operand_share : part of the operand loads that the products do not hide.
     wave_share : part of the last wave's idle SMs that is lost.
-    tile_cycles : cycles to start and to finish a tile.
+    tile_cycles : cycles to start and to finish a tile. output_cycles : to finish each of its
+        outputs, where nothing else of the SM hides that.
     bandwidth_share : of the main memory that a kernel reaches.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
         lane; cache_share : share reached.
@@ -73,6 +75,7 @@ class Constants:
     operand_share: float
     wave_share: float
     tile_cycles: float
+    output_cycles: float
     bandwidth_share: float
     cache_bytes: float
     lane_bytes: float
@@ -110,14 +113,17 @@ class TileConstants:
     Each (D,), named as in `Constants`, which stands in for families without rows, and where the
     lanes multiply: what was timed on tensor cores says nothing of them.
 
-    tensor_share, operand_share, wave_share, tile_cycles, flash_share : (D,).
+    tensor_share, operand_share, wave_share, tile_cycles, output_cycles, flash_share : (D,).
+    bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
     tensor_share: Array
     operand_share: Array
     wave_share: Array
     tile_cycles: Array
+    output_cycles: Array
     flash_share: Array
+    bandwidth_share: Array
 
 
 TILES_OF = tuple(f.name for f in fields(TileConstants))
@@ -199,7 +205,7 @@ class GpuProducts:
     m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n), without what a mask hides.
     first, second : (R, D) elements of a row of the operands as they lie in memory.
     width : (R, 1) bytes of an operand's element where it is multiplied.
-    backward : (R, 1) gradients.
+    backward : (R, 1) gradients. splits : parts into which k is cut at most.
     """
 
     m: Array
@@ -210,6 +216,7 @@ class GpuProducts:
     second: Array
     width: Array
     backward: Array
+    splits: float = float(SPLITS[-1])
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
@@ -252,13 +259,14 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     """(R, D) cycles and splits of k with the tiles and splits that suit each product best."""
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
-    cuts = [(*_cut(p.k, split), split) for split in SPLITS]
+    cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
     for tm, tn in TILES:
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
+        fixed = e.tile_cycles + e.output_cycles * (np.minimum(p.m, tm) * np.minimum(p.n, tn))
         for count, deep, split in cuts:
             total = deep * each
-            total += e.tile_cycles
+            total += fixed
             total *= waves(e, tiles * count, d.sms)
             if split > 1:
                 total += e.tile_cycles * (count > 1)

@@ -64,6 +64,7 @@ from elector.machines.gpu.stacks import (
     passes,
     quantised,
     quantising,
+    splitting,
     stacks,
     transposed,
 )
@@ -190,15 +191,19 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute, passing = (each * count for each in _compute(p, d, index, touched))
-    through, crossing = _quantised(p, units, index)
+    through, crossing, working = _quantised(p, d, units, index)
     c = p.constants
     memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
+    memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
     moved, touched = moved + crossing, touched + through
-    # What main memory has to deliver first waits for it at any clock.
-    before = p.stack["kernel"] * times + memory_seconds(c, d, crossing) * count
-    turning = cache_seconds(c, d, through - crossing) * count
-    clocked = _clocked(c, d, units, (compute, memory, before), (passing, turning))
+    quantising = (
+        cache_seconds(c, d, through - crossing) * count,
+        memory_seconds(c, d, crossing) * count,
+        working * count,
+    )
+    starts = p.stack["kernel"] * times
+    clocked = _clocked(c, d, units, (compute, memory, starts), passing, quantising)
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
@@ -239,10 +244,12 @@ def _clocked(
     d: Device,
     units: Units,
     seconds: tuple[Array, Array, Array],
-    cache: tuple[Array, Array],
+    passing: Array,
+    quantising: tuple[Array, Array, Array],
 ) -> Clocked:
     """The device under its power limit; seconds : (R, D) of computing, of main memory and of
-    the kernels' starts, over all runs; cache : of those between cache and SMs, beside and before.
+    the kernels' starts, over all runs; passing : between cache and SMs, beside them; quantising :
+    before them, between cache and SMs, of main memory, which delivers at any clock, and of the SMs.
 
     Watts are all that the board is built for while kernels run, whatever they do, in proportion to
     the clock: clocks and schedulers take a share of them, which is the price of `running`.
@@ -257,8 +264,10 @@ def _clocked(
         d.clock / units.number("boost_clock"),
         running="running",
         watts=np.asarray(units.number("tdp") * (d.clock / units.number("boost_clock"))),
-        passing=cache[0],
-        turning=cache[1] if cache[1].any() else None,
+        passing=passing,
+        turning=quantising[0] if quantising[0].any() else None,
+        fetching=quantising[1] if quantising[1].any() else None,
+        working=quantising[2] if quantising[2].any() else None,
         room=cache_room(c, d),
     )
 
@@ -336,6 +345,7 @@ def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> Gp
         second=whole_n,
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=backward,
+        splits=splitting(p.stack, ops.workload),
     )
 
 
@@ -366,15 +376,16 @@ def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
     return moved, touched
 
 
-def _quantised(p: PreparedGpu, units: Units, index: Array) -> tuple[Array, Array]:
+def _quantised(p: PreparedGpu, d: Device, units: Units, index: Array) -> tuple[Array, Array, Array]:
     """(R, D) bytes of one run that quantising a product's activations takes before it starts,
-    between cache and SMs, and of these between main memory and chip: a cache that holds the
-    activations has them."""
+    between cache and SMs, of these between main memory and chip, and seconds of the SMs: a cache
+    that holds what is read and written, 16 bits and the narrow ones, has them."""
     ops = p.ops
-    held = ops.a_bytes[:, index]
-    each = quantising(p.stack, ops.workload)[1] / ops.format.activations.width
-    through = np.where(p.quantised[:, None], held * each, 0.0)
-    return through, np.where(held > units.number("l2"), through, 0.0)
+    _, moved, cycles = quantising(p.stack, ops.workload)
+    elements = ops.a_bytes[:, index] / ops.format.activations.width * p.quantised[:, None]
+    through = elements * moved
+    crossing = np.where(through > units.number("l2"), through, 0.0)
+    return through, crossing, elements * cycles / (d.sms * d.clock)
 
 
 def _loads(p: PreparedGpu, x: GpuProducts, splits: Array) -> Array:

@@ -11,6 +11,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.workload import Workload
+from elector.machines.gpu.kernels import SPLITS
 from elector.operations.roles import (
     BIASES,
     DROPOUTS,
@@ -58,7 +59,9 @@ def stacks() -> dict[str, dict[str, float]]:
     beyond its work. step : seconds for each step, before and after; update : further ones where
     it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
     into formats that are scaled at run time, and the bytes they move for each element;
-    quantise.group.kernels, .bytes : the same where groups of values have scales of their own.
+    quantise.cycles : cycles of an SM that such a kernel takes for each element at least.
+    quantise.group.kernels, .bytes, .cycles : the same where groups of values have scales of their
+    own. splits.int8, .fp8, .group : parts of k at most of products in these formats.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
     of a product); flash.rate : rate of its products over that of the family of chips.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
@@ -140,13 +143,21 @@ def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
     return np.array([a and not b for a, b in zip(alone, inside, strict=True)], dtype=bool)
 
 
-def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float]:
-    """Kernels that quantise the activations of a product, and bytes they move for each element.
+def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float, float]:
+    """Kernels that quantise the activations of a product, and of each element the bytes they move
+    and the cycles of an SM that they take at least.
 
     A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
     """
     kind = "quantise.group" if workload.format.activations.grouped else "quantise"
-    return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"]
+    return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"], stack[f"{kind}.cycles"]
+
+
+def splitting(stack: dict[str, float], workload: Workload) -> float:
+    """Parts into which kernels cut the sum of a product, at most."""
+    products = workload.format.products
+    name = "group" if products.grouped else products.name
+    return stack.get(f"splits.{name}", float(SPLITS[-1]))
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
