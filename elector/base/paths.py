@@ -224,6 +224,26 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
         raise InputError(f"line {line}: is not UTF-8 text", file=path, field=field) from None
 
 
+def pieces(path: str | Path) -> Iterator[str]:
+    """The text of a file some of it at a time, so that it may be of any size.
+
+    Raises InputError for what is no file, is refused, or is no text.
+    """
+    if not is_file(path):
+        problem = (
+            "is not a file" if exists(path) else f"cannot be read: {os.strerror(errno.ENOENT)}"
+        )
+        raise InputError(problem, file=path)
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            while piece := stream.read(_PIECE):
+                yield piece
+    except OSError as error:
+        raise refused(error, path) from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", file=path) from None
+
+
 def require_no_binary(data: bytes, path: object, field: str | None = None) -> None:
     """Raises InputError for what is no text, and for text in an encoding that other systems write.
 

@@ -36,8 +36,9 @@ _KINDS = {"cases": "published cases", "accuracy": "scores"}
 def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     """Shows a front with the intervals that its search wrote; False where there are none."""
     told = None
-    if taken.computed is None:
-        told = read_json(taken.folder / "front.json", "a front").get(UNCERTAINTY)
+    path = taken.folder / "front.json"
+    if taken.computed is None and runs.front.is_whole(path, taken.size):
+        told = read_json(path, "a front").get(UNCERTAINTY)
     if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making
         return False
     if not all(isinstance(pair, dict) and pair.keys() >= _PAIR for pair in told["neighbours"]):
@@ -51,7 +52,8 @@ def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
 def of_folder(folder: Path) -> None:
     """What a search has just written of intervals and neighbours, below its front."""
     taken = runs.snapshot.taken(folder)
-    _said(taken.columns, taken.manifest["space"], json.loads(taken.json())[UNCERTAINTY])
+    told = json.loads("".join(taken.json()))[UNCERTAINTY]
+    _said(taken.columns, taken.manifest["space"], told)
 
 
 def drawn(
