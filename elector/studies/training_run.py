@@ -133,7 +133,10 @@ def read_plan(source: str | Path | Mapping[str, object]) -> TrainingPlan:
     sequences = None if given is None else _whole(given, "sequences", 1, file)
     model = paths.beside(str(data["model"]), file)
     phases = _phases(data.get("phases"), _Sizes.of(model, workload, sequences, file), file)
-    return TrainingPlan(model, dict(workload), phases, _switch(data, phases, file), sequences)
+    shared = dict(workload)
+    if isinstance(shared.get("sparsity"), str):
+        shared["sparsity"] = paths.beside(str(shared["sparsity"]), file)
+    return TrainingPlan(model, shared, phases, _switch(data, phases, file), sequences)
 
 
 def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
@@ -226,7 +229,7 @@ def _read_phase(entry: object, i: int, taken: list[str], sizes: _Sizes, file: ob
     name = str(entry.get("name", f"phase {i + 1}"))
     if name in taken:
         raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
-    accelerator = _accelerator(str(entry["accelerator"]), file)
+    accelerator = _accelerator(str(entry["accelerator"]), file, at)
     assigned = "assignment" in entry
     if assigned:
         accelerator = _assigned(accelerator, entry["assignment"], file, f"{at}.assignment")
@@ -251,8 +254,14 @@ def _trainable(entry: Mapping[str, object], at: str, file: object) -> str:
     return trainable
 
 
-def _accelerator(name: str, file: object) -> Accelerator:
-    return load_accelerator(paths.beside(name, file))
+def _accelerator(name: str, file: object, at: str) -> Accelerator:
+    """The accelerator that a phase of the field `at` names."""
+    try:
+        return load_accelerator(paths.beside(name, file))
+    except InputError as error:
+        if error.file is not None:  # its own file says so
+            raise
+        raise error.at(file=file, under=at) from None
 
 
 def _assigned(accelerator: Accelerator, data: object, file: object, at: str) -> Accelerator:

@@ -257,7 +257,8 @@ class _SpaceReader:
     def value(self, written: object, known: Field, at: str) -> Scalar:
         if written is None or isinstance(written, dict | list):
             raise self.fail("is not a value", at, value=written)
-        return known.parse(written, file=self.file, field=at)
+        parsed = known.parse(written, file=self.file, field=at)
+        return paths.beside(str(parsed), self.file) if known.key == "sparsity" else parsed
 
     def range(
         self, written: dict[str, object], known: Field, at: str
