@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 import transcode
-from elector.base.errors import InputError
+from elector.base.errors import EvaluationError, InputError
 from elector.base.table import DATA
 from elector.cli.commands import main as elector_main
 from transcode.cli.commands import main
+from transcode.search import Progress
+from transcode.search.watched import WatchedFiles
 from transcode.space import load
 from transcode.space.description import describe
 
@@ -112,3 +115,50 @@ def test_a_table_of_densities_beside_a_space_or_a_plan(folder: Path) -> None:
         "phases: [{steps: 1, accelerator: acceltran-server}]\n"
     )
     assert elector("run", "below/plan.yaml").exit_code == 0
+
+
+def changing(file: Path, text: str, when: int) -> Callable[[Progress], None]:
+    """Called after each batch: puts another text into a file after a batch of that number."""
+    seen: list[int] = []
+
+    def progress(_: Progress) -> None:
+        seen.append(1)
+        if len(seen) == when:
+            file.write_text(text)
+
+    return progress
+
+
+@pytest.mark.parametrize("changed", ["inner.yaml", "outer.yaml"])
+def test_a_file_that_changes_under_a_search_ends_it(changed: str, folder: Path) -> None:
+    whole = {"sampler": "random", "batch": 1, "jobs": 1}
+    before = (folder / changed).read_text()
+    progress = changing(folder / changed, before.replace("32", "64"), 2)
+    said = rf"below/{changed}: was changed while the search was running; the 2 designs in below/run"
+    with pytest.raises(EvaluationError, match=said):
+        transcode.search(folder / "s.yaml", out=folder / "run", progress=progress, **whole)
+    (folder / changed).write_text(before)
+    ended = transcode.search(folder / "s.yaml", out=folder / "run", **whole)
+    undisturbed = transcode.search(folder / "s.yaml", out=folder / "other", **whole)
+    assert ended.manifest["designs"] == 6
+    assert (folder / "run/front.csv").read_bytes() == (folder / "other/front.csv").read_bytes()
+    assert undisturbed.manifest["hypervolume"] == ended.manifest["hypervolume"]
+
+
+def test_a_file_that_is_written_again_with_the_same_content(folder: Path) -> None:
+    text = (folder / "inner.yaml").read_text()
+    ended = transcode.search(
+        folder / "s.yaml",
+        out=folder / "run",
+        sampler="random",
+        batch=1,
+        progress=changing(folder / "inner.yaml", text, 2),
+    )
+    assert ended.manifest["designs"] == 6
+
+
+def test_a_file_that_is_removed_under_a_search(folder: Path) -> None:
+    watched = WatchedFiles(describe(load(folder / "s.yaml"))["files"])  # type: ignore[arg-type]
+    assert watched.changed() is None
+    (folder / "inner.yaml").unlink()
+    assert watched.changed() == "below/inner.yaml"

@@ -34,7 +34,7 @@ def describe(space: Space) -> dict[str, object]:
         *([space.accuracy.rows] if space.accuracy.rows else []),
     ]
     given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
-    files = {base: _digest(base) for base in given if paths.is_file(base)}
+    files = {base: file_digest(base) for base in given if paths.is_file(base)}
     asked = space.accuracy.plain()
     return {
         "name": space.name,
@@ -161,7 +161,8 @@ def digest(description: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(path: str) -> str:
+def file_digest(path: str) -> str:
+    """sha256 of the content of a file."""
     return hashlib.sha256(paths.read_bytes(path, _LIMIT)).hexdigest()
 
 
