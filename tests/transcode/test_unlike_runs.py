@@ -67,3 +67,24 @@ def test_parameters_that_differ_in_anything_are_named(change: dict[str, Any], li
         {"space": {"parameters": [parameter | change]}},
     )
     assert differing(("space",), old, new) == f"\n  {line}"
+
+
+def test_a_baseline_of_another_reference_point(runs: Path) -> None:
+    result = command("check", "a", "--require", "hypervolume >= baseline", "--baseline", "b")
+    assert result.exit_code == 2 and "{" not in result.stderr
+    assert "b: --baseline: has another reference point: latency_s=" in result.stderr
+    assert " there, latency_s=" in result.stderr and ", energy_j=" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("front", "b"), ("check", "b"), ("compare", "a", "b")])
+def test_a_folder_without_its_manifest_is_not_to_be_emptied(
+    words: tuple[str, ...], runs: Path
+) -> None:
+    (runs / "b" / "manifest.json").unlink()
+    if words[0] == "check":
+        words = ("check", "a", "--require", "hypervolume >= baseline", "--baseline", "b")
+    result = command(*words)
+    assert result.exit_code == 2 and "--fresh" not in result.stderr
+    assert "b: holds files of a run but no manifest" in result.stderr
+    assert "a run is read with its manifest.json" in result.stderr
+    assert "--fresh replaces them" in command("search", "smoke", "--out", "b").stderr

@@ -92,7 +92,7 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
         a, b = (replace(side, reference=point * side.signs) for side in (a, b))
         if not any((side.points < side.reference).all(axis=1).any() for side in (a, b)):
             said = "no design of either front is better than it in every objective"
-            raise InputError(said, field=OPTION, value=_written(reference))
+            raise InputError(said, field=OPTION, value=written_point(reference))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)
@@ -135,8 +135,11 @@ def read_reference(text: str) -> dict[str, str]:
     return values
 
 
-def _written(reference: Mapping[str, object]) -> str:
-    """A reference point as `--reference-point` has it."""
+def written_point(reference: Mapping[str, object]) -> str:
+    """A reference point as `--reference-point` has it.
+
+    reference : objective -> its value.
+    """
     return ", ".join(f"{name}={value}" for name, value in reference.items())
 
 
@@ -150,10 +153,12 @@ def _point(side: Side, reference: Mapping[str, str]) -> np.ndarray:
             )
     for name in side.objectives:
         if name not in reference:
-            raise InputError(f"lacks an objective: {name}", field=OPTION, value=_written(reference))
+            raise InputError(
+                f"lacks an objective: {name}", field=OPTION, value=written_point(reference)
+            )
     values = [units.convert(reference[n], units_of[n], field=OPTION) for n in side.objectives]
     if not np.isfinite(values).all():
-        raise InputError("must be finite", field=OPTION, value=_written(reference))
+        raise InputError("must be finite", field=OPTION, value=written_point(reference))
     return np.array(values)
 
 

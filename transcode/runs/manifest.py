@@ -93,10 +93,14 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(
+    folder: Path, hint: str = "--fresh replaces them; or choose another --out"
+) -> dict[str, Any] | None:
     """The manifest of a run folder; None where there is no run.
 
     Raises InputError for files of a run without a manifest, and for what is no manifest.
+
+    hint : what to do where the manifest is missing.
     """
     path = folder / NAME
     if paths.exists(folder) and not paths.is_folder(folder):
@@ -106,7 +110,7 @@ def read(folder: Path) -> dict[str, Any] | None:
             raise InputError(
                 "holds files of a run but no manifest",
                 file=folder,
-                hint="--fresh replaces them; or choose another --out",
+                hint=hint,
             )
         return None
     manifest = read_json(path, "a run's manifest", _FRESH)
@@ -232,7 +236,7 @@ def existing(folder: Path) -> dict[str, Any]:
 
     Raises EvaluationError where a search has begun there that has committed nothing yet.
     """
-    manifest = read(folder)
+    manifest = read(folder, f"a run is read with its {NAME}")
     if manifest is None and paths.exists(folder / LOCK):
         raise EvaluationError(f"{folder}: {NOTHING}")
     if manifest is None:
