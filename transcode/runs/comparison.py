@@ -93,6 +93,9 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
         if not any((side.points < side.reference).all(axis=1).any() for side in (a, b)):
             said = "no design of either front is better than it in every objective"
             raise InputError(said, field=OPTION, value=written_point(reference))
+        if not pareto.has_volume(np.concatenate([a.points, b.points]), a.reference):
+            said = "the hypervolume of the fronts is larger than any number"
+            raise InputError(said, field=OPTION, value=written_point(reference))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)

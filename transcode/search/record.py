@@ -173,4 +173,7 @@ class SearchRecord:
 
 
 def _hypervolume(front: pareto.Archive, reference: np.ndarray | None) -> float | None:
-    return None if reference is None else pareto.hypervolume(front.objectives, reference)
+    if reference is None:
+        return None
+    volume = pareto.hypervolume(front.objectives, reference)
+    return volume if np.isfinite(volume) else None
