@@ -81,3 +81,17 @@ def test_questions_that_ask_nothing_or_too_much(tmp_path: Path) -> None:
     result = command("compare", run, run, "--reference-point", far)
     assert result.exit_code == 2 and "is larger than any number" in result.stderr
     assert "NaN" not in result.stdout and "Infinity" not in result.stdout
+
+
+def test_a_budget_that_adds_nothing_is_said(tmp_path: Path) -> None:
+    def notes(**more: Any) -> tuple[str, ...]:
+        options = {"out": tmp_path / "run", "sampler": "evolve", **more}
+        return transcode.search(SMALL, **options).notes
+
+    said = "--budget 20 adds nothing: 40 designs are recorded already"
+    assert said not in notes(budget=40) + notes(budget=40) + notes()
+    assert said in notes(budget=20)
+    front = tmp_path / "run" / "front.csv"
+    assert any(n.startswith("goes on with the ") for n in notes(budget=60, warm_start=front))
+    begun = notes(budget=20, warm_start=front, out=tmp_path / "new")
+    assert any(n.startswith("begins with ") for n in begun)
