@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,14 @@ def test_one_of_any_size_is_shown_a_piece_at_a_time(
     monkeypatch.setattr(paths, "_PIECE", 64)
     result = shown(finished)
     assert result.stdout == (finished / "front.json").read_text() and not result.stderr
+
+
+def test_one_that_somebody_laid_out_otherwise(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    content = json.loads((run / "front.json").read_bytes())
+    (run / "front.json").write_text(json.dumps(content))
+    result = shown(run)
+    assert result.stdout == json.dumps(content) and not result.stderr
 
 
 def test_neighbours_of_a_front_that_is_not_whole_are_drawn(finished: Path, tmp_path: Path) -> None:

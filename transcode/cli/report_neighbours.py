@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from elector.base import quantity
+from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.cli import text
 from elector.cost.results import ENDS, Registry
@@ -39,6 +39,8 @@ def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     path = taken.folder / "front.json"
     if taken.computed is None and runs.front.is_whole(path, taken.size):
         told = read_json(path, "a front").get(UNCERTAINTY)
+    elif taken.computed is None and paths.exists(path):
+        click.echo(f"note: {path.name} is damaged; intervals are drawn again", err=True)
     if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making
         return False
     if not all(isinstance(pair, dict) and pair.keys() >= _PAIR for pair in told["neighbours"]):
