@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Above this many points the live hypervolume is of a fixed sample: exact time is quadratic.
 EXACT_LIMIT = 20_000
+#: Times a volume may grow and still be a number.
+_ROOM = 1e10
 #: Points of a front compared with others at once: their numbers stay in the cache.
 _NUMBERS = 1 << 16
 #: Strong points that others are compared with first: how many, out of how many, picked by a
@@ -103,6 +105,18 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     if points.shape[1] == 1:
         return float(reference[0] - inside.min())
     return float(moocore.hypervolume(inside, ref=reference))
+
+
+def has_volume(points: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether what lies between the points and the reference point has a volume that is a number.
+
+    points : (D, O), minimised, D may be 0. reference : (O,).
+    """
+    with np.errstate(over="ignore"):
+        span = np.abs(reference)
+        if len(points):
+            span = np.maximum(span, reference - points.min(axis=0))
+        return bool(np.isfinite(np.prod(span) * _ROOM))
 
 
 def apart(front: np.ndarray, points: np.ndarray, reference: np.ndarray) -> np.ndarray:

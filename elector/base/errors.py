@@ -75,15 +75,23 @@ class InputError(ElectorError):
             text += f"\n  hint: {_lines(self.hint)}"
         return text
 
-    def at(self, *, file: object = None, field: str | None = None, place: str = "") -> InputError:
+    def at(
+        self,
+        *,
+        file: object = None,
+        field: str | None = None,
+        place: str = "",
+        under: str = "",
+    ) -> InputError:
         """The same error with a file or an outer field added where none was known.
 
         place : where in a file of many things it is, such as `case tpu-v1`.
+        under : field of that file in which the error's own field lies.
         """
         return InputError(
             f"{place}: {self.problem}" if place else self.problem,
             file=self.file or file,
-            field=self.field or field,
+            field=f"{under}.{self.field}" if under and self.field else self.field or field,
             value=self.value,
             allowed=self.allowed,
             hint=self.hint,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ __all__ = [
     "lay_out",
     "made_folder",
     "missing_folders",
+    "no_folder",
     "not_written",
     "remove_empty",
     "require_apart",
@@ -76,7 +78,7 @@ def check_output(
         raise InputError(
             "unknown kind of file", file=out, field=field, value=path.suffix, allowed=allowed
         )
-    scratch = scratch_of(path)
+    scratch = scratch_of(_behind(path))
     try:
         scratch.open("xb").close()
         if paths.exists(path) and not os.access(path, os.W_OK):
@@ -180,19 +182,45 @@ def made_folder(folder: str | Path, field: str) -> Iterator[Path]:
         try:
             new = missing_folders(path)
             path.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise InputError("is a file, not a directory", file=folder, field=field) from None
         except (OSError, ValueError) as error:
-            raise paths.refused(error, folder, field, "written") from None
+            raise no_folder(error, folder, field) from None
         yield path
     except BaseException:
         remove_empty(new)
         raise
 
 
+def no_folder(error: Exception, folder: str | Path, field: str | None) -> ElectorError:
+    """What is raised where a folder cannot be made.
+
+    error : what the system raised. folder : as the user named it. field : what named it.
+    """
+    if not isinstance(error, FileExistsError):
+        return paths.refused(error, folder, field, "written")
+    inner = [place for place in (Path(folder), *Path(folder).parents) if os.path.islink(place)]
+    nothing = [place for place in inner if not paths.exists(place)]
+    problem = f"{nothing[0]} is a link to what is not there" if nothing else "is a file"
+    return InputError(f"is no directory: {problem}", file=folder, field=field)
+
+
+def _behind(path: Path) -> Path:
+    """The place that a link leads to, there or not; anything else is its own."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def _keep_mode(scratch: Path, path: Path) -> None:
+    """Gives a file the permissions of the one whose place it takes, if there is one."""
+    there = paths.status(path)
+    if there is not None:
+        with suppress(OSError):
+            scratch.chmod(stat.S_IMODE(there.st_mode))
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """The name to write a file under: beside it, renamed in the end; a device or pipe itself.
+
+    A link stays one: what it leads to is written. The permissions of a file that was there stay.
 
     Raises what `not_written` makes of an OSError, and InputError for a file that the running
     command has read.
@@ -202,10 +230,12 @@ def whole(path: Path) -> Iterator[Path]:
             yield path
         return
     _require_unread(path)
-    scratch = scratch_of(path)
+    place = _behind(path)
+    scratch = scratch_of(place)
     try:
         yield scratch
-        scratch.replace(path)
+        _keep_mode(scratch, place)
+        scratch.replace(place)
     except OSError as error:
         raise not_written(error, path) from None
     finally:

@@ -48,6 +48,8 @@ _PIECE = 1 << 20
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 #: (device, inode) of the files that the running command has read; None where none is running.
 _READ: ContextVar[set[tuple[int, int]] | None] = ContextVar("read", default=None)
+#: Names of files that were read since `naming` began; None where nobody asks.
+_NAMES: ContextVar[set[str] | None] = ContextVar("names", default=None)
 #: Longest name of a file in any usual file system [byte].
 LONGEST_NAME = 255
 
@@ -186,6 +188,8 @@ def read_bytes(path: str | Path, limit: int = LIMIT, field: str | None = None) -
         there = os.fstat(number)
         _require_readable(there, path, limit, field)
         _remember(there)
+        if (names := _NAMES.get()) is not None:
+            names.add(str(path))
         if stat.S_ISFIFO(there.st_mode):
             return _heard(number, path, limit, field)
         return _joined(iter(lambda: os.read(number, _PIECE), b""), path, limit, field)
@@ -222,6 +226,26 @@ def read_text(path: str | Path, limit: int = LIMIT, field: str | None = None) ->
     except UnicodeDecodeError:
         line = line_of_bad_text(data)
         raise InputError(f"line {line}: is not UTF-8 text", file=path, field=field) from None
+
+
+def pieces(path: str | Path) -> Iterator[str]:
+    """The text of a file some of it at a time, so that it may be of any size.
+
+    Raises InputError for what is no file, is refused, or is no text.
+    """
+    if not is_file(path):
+        problem = (
+            "is not a file" if exists(path) else f"cannot be read: {os.strerror(errno.ENOENT)}"
+        )
+        raise InputError(problem, file=path)
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            while piece := stream.read(_PIECE):
+                yield piece
+    except OSError as error:
+        raise refused(error, path) from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", file=path) from None
 
 
 def require_no_binary(data: bytes, path: object, field: str | None = None) -> None:
@@ -261,6 +285,18 @@ def reading() -> Iterator[None]:
         yield
     finally:
         _READ.reset(token)
+
+
+@contextmanager
+def naming() -> Iterator[set[str]]:
+    """While it lasts the names of files that are read are put into the set that it gives: a file,
+    and what it is based on."""
+    names: set[str] = set()
+    token = _NAMES.set(names)
+    try:
+        yield names
+    finally:
+        _NAMES.reset(token)
 
 
 def _remember(there: os.stat_result) -> None:

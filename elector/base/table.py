@@ -269,7 +269,8 @@ class Field:
 
 
 def _parse_number(field: Field, value: object, name: str, file: object) -> Scalar:
-    number = units.parse(value, field.unit or "1", field=name, file=file)
+    counts = field.type == "int"
+    number = units.parse(value, field.unit or "1", field=name, file=file, counts=counts)
     if field.low is not None and number < field.low:
         raise InputError(
             f"must be at least {_bound(field, field.low)}", file=file, field=name, value=value

@@ -98,7 +98,14 @@ _SHOWN = {
 }
 
 
-def parse(value: object, unit: str, *, field: str | None = None, file: object = None) -> float:
+def parse(
+    value: object,
+    unit: str,
+    *,
+    field: str | None = None,
+    file: object = None,
+    counts: bool = False,
+) -> float:
     """`value` in the SI base of `unit` (in nm where `unit` is nm).
 
     Parameters
@@ -106,11 +113,12 @@ def parse(value: object, unit: str, *, field: str | None = None, file: object = 
     value : a number, in `unit`; or text such as "4 MiB", "25.6 GB/s", "0.44 pJ".
     unit : the unit of a bare number, and the dimension of the text ("1": no dimension).
     field, file : where the value stands, for the error.
+    counts : it says how many, so that `%` has no meaning.
 
     MB is 1e6 bytes and MiB 2^20. A decimal prefix moves the exponent of the written
     number, so "0.1 ms" is exactly the float 1e-4.
     """
-    digits, factor, exponent, _, _ = _read(value, unit, field, file)
+    digits, factor, exponent, _, _ = _read(value, unit, field, file, counts)
     return _finite(_shift(digits, exponent) * factor, value, field, file)
 
 
@@ -132,7 +140,7 @@ def _finite(number: float, value: object, field: str | None, file: object) -> fl
 
 
 def _read(
-    value: object, unit: str, field: str | None, file: object
+    value: object, unit: str, field: str | None, file: object, counts: bool = False
 ) -> tuple[str, float, int, float, int]:
     """Digits, then factor and decimal exponent of the unit that is written, and of `unit`."""
     text = _as_text(value, unit, field, file).strip()
@@ -147,6 +155,9 @@ def _read(
     if written[0] in _NO_UNIT:  # 4,5 MB, 1:30, 1_000
         hint = "a decimal point and no commas: 4.5" if written[0] in ",'" else _example(unit)
         raise InputError("is not a number", file=file, field=field, value=value, hint=hint)
+    if counts and "%" in written:
+        problem = "is a count, not a share of one"
+        raise InputError(problem, file=file, field=field, value=value, hint=_example(unit))
     table = _NODE if unit == "nm" else _SYMBOLS
     own = _expression(unit, table) or ({}, 1.0, 0)
     asked = own if written == unit else _expression(written, table)
@@ -159,7 +170,7 @@ def _read(
             file=file,
             field=field,
             value=written,
-            allowed=("no unit", "%") if plain else _spellings(unit),
+            allowed=("no unit", "%")[: 1 if counts else 2] if plain else _spellings(unit),
             hint=_guess(written, unit),
         )
     return match.group(1), asked[1], asked[2], own[1], own[2]

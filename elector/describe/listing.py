@@ -8,7 +8,7 @@ where all it holds are products of weights and streams, training follows from it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,11 +82,13 @@ class Listing:
     entries : in the order in which they run.
     symbols : (name, value) of the list's own symbols; batch and length are the workload's.
     parameters : weights in all; None for those that its products read as `weight`.
+    file : where it was read, for errors that depend on the workload; None: nowhere.
     """
 
     entries: tuple[Listed, ...]
     symbols: tuple[tuple[str, int], ...] = ()
     parameters: int | None = None
+    file: object = field(default=None, compare=False, repr=False)
 
     @property
     def names(self) -> frozenset[str]:

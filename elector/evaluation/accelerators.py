@@ -158,6 +158,10 @@ def _built_on(
             value=base,
             allowed=[*MACHINES, *list_accelerators()],
         )
+    base = paths.beside(base, file)
+    if base not in _names() and not paths.exists(base, field):
+        hint = "it is looked for from where the command runs, then beside this file"
+        raise InputError("does not exist", file=file, field=field, value=base, hint=hint)
     below = _load(_below(base, above, file, field), above)
     if below.machine.hybrid is None:
         return below.machine, dict(below.settings)

@@ -60,6 +60,7 @@ _WORDS = {
     "mixers=attention": "a layer of the model has attention that is not latent",
     "state=yes": "a layer of the model carries a state from token to token",
     "untrained!=heads": "workload.mode is training, or it is lora:R, or a hybrid assigns by it",
+    "memory!=rram_32_2_1|dram_32_2_1|dram_16_4_1": "accelerator.memory has several channels",
     "thresholds=tau_i": "workload.sparsity names a table with thresholds tau_i",
     "thresholds=tau_t": "workload.sparsity names a table with thresholds tau_t",
 }

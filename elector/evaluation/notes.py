@@ -198,6 +198,22 @@ def predicted(group: StructureGroup) -> dict[str, Note]:
     return {text: Note(np.ones(group.rows.size, dtype=bool), numbers)}
 
 
+def nothing_selected(group: StructureGroup) -> dict[str, Note]:
+    """Scores that are computed again where none are kept: flash attention keeps none, and a model
+    without attention has none."""
+    workload, model = group.workload, group.models.template
+    if not workload.training or workload.activations != "selective" or not model.blocks:
+        return {}
+    if workload.trainable == "heads":  # which keeps nothing of any layer
+        return {}
+    attends = bool(applies.mixers_of(model) & {"attention", "latent"})
+    if attends and workload.attention != "flash":
+        return {}
+    why = "flash attention keeps no scores" if attends else "no layer of the model has attention"
+    text = f"workload.activations changes nothing: {why}, and selective computes only these again"
+    return {text: Note(np.ones(group.rows.size, dtype=bool))}
+
+
 def read_at_once(group: StructureGroup) -> dict[str, Note]:
     """A piece of a prompt that is given and no smaller than the prompt, which is read at once."""
     workload = group.workload
@@ -255,6 +271,7 @@ SOURCES: tuple[Callable[[StructureGroup], dict[str, Note]], ...] = (
     packed,
     wider_products,
     predicted,
+    nothing_selected,
     read_at_once,
     beyond_positions,
     idle_sizes,

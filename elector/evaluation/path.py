@@ -182,7 +182,10 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     ops = _operations_of(machine, models, workload)
     units = block.group.units.take(block.rows)
     details = block.level == "operations"
-    solved = work(machine, BlockDesigns(ops, index, units, block.technology, details, fold))
+    try:
+        solved = work(machine, BlockDesigns(ops, index, units, block.technology, details, fold))
+    except InputError as error:  # of a hybrid's rules and links, as the operations show
+        raise error.at(file=block.group.file) from None
     columns = units.size if fold is None else fold.of.size
     most = max(CHUNK_NUMBERS // max(len(solved.ops.rows), 1), CHUNK_COLUMNS)
     step = max(most * units.size // columns, 1)

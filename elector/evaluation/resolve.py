@@ -53,6 +53,7 @@ class StructureGroup:
     models, workload : the pairs.
     table : the settings as they were given; None where they are of no interest.
     said : what the readers of the models say -> the (D,) bool designs it is said of.
+    file : where the first of the machines was read, whose rules and links all of them have.
     """
 
     rows: Array
@@ -63,6 +64,7 @@ class StructureGroup:
     workload: Workload
     table: SettingsTable | None = None
     said: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    file: object = None
 
 
 def resolve(columns: Mapping[str, Column], size: int) -> Iterator[StructureGroup]:
@@ -92,7 +94,9 @@ def _group(table: SettingsTable, rows: Array, first: int, s: Structures) -> Stru
     _choose_stack(texts, models.template.family, machine, units)
     chunk = machine.chunks.get(texts["implementation"])
     workload = _workload(table, chosen, texts, of_file, models, chunk)
-    return StructureGroup(rows, machine, units, pair, models, workload, table, said(table, rows, s))
+    file = s.accelerators[accelerators[0]].file
+    noted = said(table, rows, s)
+    return StructureGroup(rows, machine, units, pair, models, workload, table, noted, file)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

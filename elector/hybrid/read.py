@@ -169,14 +169,18 @@ def _links(
                     value=key,
                     allowed=["between", "source", *fields],
                 )
-            settings[f"links.{link.name}.{key}"] = fields[key].parse(value, file=file)
+            settings[f"links.{link.name}.{key}"] = fields[key].parse(
+                value, file=file, field=f"{at}.{key}"
+            )
     return tuple(links), settings
 
 
-def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[AssignmentRule, ...]:
+def read_rules(
+    data: object, units: tuple[str, ...], file: object, at: str = "assignment"
+) -> tuple[AssignmentRule, ...]:
     """The rules of an assignment; a hybrid of one unit needs none.
 
-    data : the entry `assignment` of the file.
+    data : the entry `assignment` of the file. at : its field there.
     """
     if data is None and len(units) == 1:
         return (AssignmentRule((), units[0]),)
@@ -184,11 +188,11 @@ def read_rules(data: object, units: tuple[str, ...], file: object) -> tuple[Assi
         raise InputError(
             "must be a list of rules",
             file=file,
-            field="assignment",
+            field=at,
             value=data,
             hint="- {match: {kind: linear}, unit: NAME}",
         )
-    return tuple(_rule(entry, f"assignment[{i}]", units, file) for i, entry in enumerate(data))
+    return tuple(_rule(entry, f"{at}[{i}]", units, file) for i, entry in enumerate(data))
 
 
 def _rule(entry: object, at: str, units: tuple[str, ...], file: object) -> AssignmentRule:

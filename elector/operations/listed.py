@@ -53,6 +53,13 @@ def emit(step: Step, listing: Listing, times: Array) -> None:
 
     Raises InputError where nothing is left to run.
     """
+    try:
+        _emit(step, listing, times)
+    except InputError as error:  # of a size, which only a workload shows to be wrong
+        raise error.at(file=listing.file) from None
+
+
+def _emit(step: Step, listing: Listing, times: Array) -> None:
     one = np.ones(step.models.size)
     run = Pass("forward", one, one, one, 0.0 * one, times, one)
     numbers = _Numbers(listing, step.workload, one)
@@ -114,6 +121,13 @@ def weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Arr
 
     The sizes of weights follow the list's own symbols, never the workload.
     """
+    try:
+        return _weights(models, listing)
+    except InputError as error:
+        raise error.at(file=listing.file) from None
+
+
+def _weights(models: Models, listing: Listing) -> list[tuple[str, str, Array, Array]]:
     one = np.ones(models.size)
     own = {name: np.array(float(value)) for name, value in listing.symbols}
     own |= {name: np.ones(()) for name in WORKLOAD}

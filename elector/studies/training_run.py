@@ -54,12 +54,17 @@ SWITCH = ("step", "window", "windows", "source")
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` steps of one trainable subset on one machine."""
+    """`steps` steps of one trainable subset on one machine.
+
+    at : its field in the plan. assigned : whether the plan gives the machine its assignment.
+    """
 
     name: str
     steps: int
     trainable: str
     accelerator: Accelerator
+    at: str = ""
+    assigned: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,10 @@ def read_plan(source: str | Path | Mapping[str, object]) -> TrainingPlan:
     sequences = None if given is None else _whole(given, "sequences", 1, file)
     model = paths.beside(str(data["model"]), file)
     phases = _phases(data.get("phases"), _Sizes.of(model, workload, sequences, file), file)
-    return TrainingPlan(model, dict(workload), phases, _switch(data, phases, file), sequences)
+    shared = dict(workload)
+    if isinstance(shared.get("sparsity"), str):
+        shared["sparsity"] = paths.beside(str(shared["sparsity"]), file)
+    return TrainingPlan(model, shared, phases, _switch(data, phases, file), sequences)
 
 
 def _check(data: Mapping[str, object], allowed: object, file: object, field: str) -> None:
@@ -221,11 +229,12 @@ def _read_phase(entry: object, i: int, taken: list[str], sizes: _Sizes, file: ob
     name = str(entry.get("name", f"phase {i + 1}"))
     if name in taken:
         raise InputError("is given twice", file=file, field=f"{at}.name", value=name)
-    accelerator = _accelerator(str(entry["accelerator"]), file)
-    if "assignment" in entry:
-        accelerator = _assigned(accelerator, entry["assignment"], file)
+    accelerator = _accelerator(str(entry["accelerator"]), file, at)
+    assigned = "assignment" in entry
+    if assigned:
+        accelerator = _assigned(accelerator, entry["assignment"], file, f"{at}.assignment")
     steps = sizes.steps(entry, at, file)
-    return Phase(name, steps, _trainable(entry, at, file), accelerator)
+    return Phase(name, steps, _trainable(entry, at, file), accelerator, at, assigned)
 
 
 def _trainable(entry: Mapping[str, object], at: str, file: object) -> str:
@@ -245,18 +254,26 @@ def _trainable(entry: Mapping[str, object], at: str, file: object) -> str:
     return trainable
 
 
-def _accelerator(name: str, file: object) -> Accelerator:
-    return load_accelerator(paths.beside(name, file))
+def _accelerator(name: str, file: object, at: str) -> Accelerator:
+    """The accelerator that a phase of the field `at` names."""
+    try:
+        return load_accelerator(paths.beside(name, file))
+    except InputError as error:
+        if error.file is not None:  # its own file says so
+            raise
+        raise error.at(file=file, under=at) from None
 
 
-def _assigned(accelerator: Accelerator, data: object, file: object) -> Accelerator:
+def _assigned(accelerator: Accelerator, data: object, file: object, at: str) -> Accelerator:
+    """An accelerator with the assignment of a plan, the entry `data` of the field `at`."""
     hybrid = accelerator.machine.hybrid
     if hybrid is None:
         raise InputError(
-            "only a hybrid has an assignment", file=file, field="assignment", value=accelerator.name
+            "only a hybrid has an assignment", file=file, field=at, value=accelerator.name
         )
-    rules = read_rules(data, tuple(m.name for m in hybrid.members), file)
-    return replace(accelerator, machine=assemble(hybrid.members, hybrid.links, rules))
+    rules = read_rules(data, tuple(m.name for m in hybrid.members), file, at)
+    machine = assemble(hybrid.members, hybrid.links, rules)
+    return replace(accelerator, machine=machine, file=file)
 
 
 def _whole(value: object, field: str, low: int, file: object) -> int:
@@ -355,8 +372,22 @@ def _step(plan: TrainingPlan, phase: Phase, trainable: str, technology: Technolo
             "workload.trainable": trainable,
         }
     )
-    cost = evaluate(columns, 1, technology=technology, level="groups")
-    return PhaseStep(record(cost, 0), inspect(columns, technology))
+    try:
+        cost = evaluate(columns, 1, technology=technology, level="groups")
+        return PhaseStep(record(cost, 0), inspect(columns, technology))
+    except InputError as error:
+        raise _of_phase(error, plan, phase) from None
+
+
+def _of_phase(error: InputError, plan: TrainingPlan, phase: Phase) -> InputError:
+    """An error of a step that says which phase of the plan it is of."""
+    top = (error.field or "").partition("[")[0]
+    if top == "assignment" and phase.assigned:
+        return error.at(under=phase.at)
+    if error.field == "workload.mode":  # which the plan does not say: it always trains
+        return InputError(error.problem, field="model", value=plan.model, hint=error.hint)
+    ours = top.partition(".")[0] == "workload" and len(plan.phases) > 1
+    return error.at(place=f"phase {phase.name}" if ours else "")
 
 
 def _phase(phase: Phase, step: PhaseStep) -> Record:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import elector
 from elector.base.errors import InputError
 from elector.base.units import format_si, parse
 
@@ -125,3 +126,33 @@ def test_what_is_shown_reads_back(value: float, unit: str) -> None:
 def test_a_bare_number_in_si_is_itself(value: float) -> None:
     assert parse(value, "s") == value
     assert parse(repr(value), "s") == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({"accelerator.arrays": "200%"}, False),
+        ({"workload.batch": "100 %"}, False),
+        ({"model.layers": "300 %"}, False),
+        ({"accelerator.sram": "4 MB"}, True),
+    ],
+)
+def test_a_count_is_no_share(settings: dict[str, object], allowed: bool) -> None:
+    """200 % of an array would be two of them to one reader, and twice the default to another."""
+    if allowed:
+        assert elector.simulate("decoder", "systolic", settings=settings)["feasible"]
+        return
+    with pytest.raises(InputError, match="is a count, not a share of one"):
+        elector.simulate("decoder", "systolic", settings=settings)
+
+
+def test_shares_and_units_that_are_none_of_a_count() -> None:
+    one = elector.simulate("bert-tiny", "gpu", settings={"accelerator.host_speed": "150 %"})
+    other = elector.simulate("bert-tiny", "gpu", settings={"accelerator.host_speed": 1.5})
+    assert one["latency_s"] == other["latency_s"]
+    with pytest.raises(InputError) as raised:
+        elector.simulate("bert-tiny", "systolic", settings={"accelerator.rows": "16 MB"})
+    assert raised.value.allowed == ["no unit"]
+    with pytest.raises(InputError) as raised:
+        elector.simulate("bert-tiny", "gpu", settings={"accelerator.host_speed": "2 MB"})
+    assert raised.value.allowed == ["no unit", "%"]

@@ -132,7 +132,7 @@ def test_pruning_without_a_price_is_refused() -> None:
         space["accelerator"] = "acceltran-edge"
         with pytest.raises(InputError, match=words):
             load(space)
-        del space["objectives"]["accuracy"], space["workload"]["task"]
+        del space["objectives"]["accuracy"], space["workload"]["task"], space["accuracy"]
         if "tau_i" not in changed:  # which has no effect without a table
             load(space)
     space = described("surrogate", "sst2")

@@ -222,7 +222,7 @@ def test_a_front_worked_out_from_its_parts_is_the_one_that_was_written(tmp_path:
     (tmp_path / manifest.NAME).write_text(json.dumps(known))
     moment = snapshot.taken(tmp_path)
     assert moment.computed is not None and moment.size == len(result.front)
-    assert (moment.json(), moment.csv) == written
+    assert ("".join(moment.json()), moment.csv) == written
 
 
 def test_front_csv_is_read_with_equal_texts_once(tmp_path: Path) -> None:

@@ -65,12 +65,13 @@ def search_result(folder: Path, format: str, notes: Sequence[str] = ()) -> None:
 def moment(taken: runs.snapshot.Snapshot, format: str, notes: Sequence[str] = ()) -> None:
     """The front of a run on stdout, as a table with what to know about it, or as front.json or
     front.csv."""
+    taken = taken.with_json() if format == "json" else taken
     lines = [f"note: {note}" for note in (*notes, *taken.notes)]
     if format != "table":
-        text = taken.csv if format == "csv" else taken.json()
         for line in lines:
             click.echo(line, err=True)
-        click.echo(text, nl=False)
+        for piece in [taken.csv] if format == "csv" else taken.json():
+            click.echo(piece, nl=False)
         return
     manifest, console = dict(taken.manifest), console_of_stdout()
     _said(

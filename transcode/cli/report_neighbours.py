@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from elector.base import quantity
+from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.cli import text
 from elector.cost.results import ENDS, Registry
@@ -36,8 +36,11 @@ _KINDS = {"cases": "published cases", "accuracy": "scores"}
 def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     """Shows a front with the intervals that its search wrote; False where there are none."""
     told = None
-    if taken.computed is None:
-        told = read_json(taken.folder / "front.json", "a front").get(UNCERTAINTY)
+    path = taken.folder / "front.json"
+    if taken.computed is None and runs.front.is_whole(path, taken.size):
+        told = read_json(path, "a front").get(UNCERTAINTY)
+    elif taken.computed is None and paths.exists(path):
+        click.echo(f"note: {path.name} is damaged; intervals are drawn again", err=True)
     if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making
         return False
     if not all(isinstance(pair, dict) and pair.keys() >= _PAIR for pair in told["neighbours"]):
@@ -51,7 +54,8 @@ def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
 def of_folder(folder: Path) -> None:
     """What a search has just written of intervals and neighbours, below its front."""
     taken = runs.snapshot.taken(folder)
-    _said(taken.columns, taken.manifest["space"], json.loads(taken.json())[UNCERTAINTY])
+    told = json.loads("".join(taken.json()))[UNCERTAINTY]
+    _said(taken.columns, taken.manifest["space"], told)
 
 
 def drawn(

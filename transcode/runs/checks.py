@@ -23,6 +23,7 @@ from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
+from transcode.runs.comparison import written_point
 from transcode.runs.files import read_json
 from transcode.runs.query import Recorded
 from transcode.space import grammar
@@ -206,8 +207,12 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
         raise InputError("is not the front of a run", file=path, field="hypervolume")
     own = moment.manifest["reference_point"]
     if volume is None or reference != own:
+        points = [
+            written_point(point) if isinstance(point, dict) and point else "none"
+            for point in (reference, own)
+        ]
         raise InputError(
-            f"has another reference point: {reference} there, {own} here",
+            f"has another reference point: {points[0]} there, {points[1]} here",
             file=path,
             field="--baseline",
             hint="give reference_point in the space, and run both again",

@@ -92,7 +92,10 @@ def compare(first: Path, second: Path, reference: Mapping[str, str] | None = Non
         a, b = (replace(side, reference=point * side.signs) for side in (a, b))
         if not any((side.points < side.reference).all(axis=1).any() for side in (a, b)):
             said = "no design of either front is better than it in every objective"
-            raise InputError(said, field=OPTION, value=dict(reference))
+            raise InputError(said, field=OPTION, value=written_point(reference))
+        if not pareto.has_volume(np.concatenate([a.points, b.points]), a.reference):
+            said = "the hypervolume of the fronts is larger than any number"
+            raise InputError(said, field=OPTION, value=written_point(reference))
     _require_alike(a, b)
     union = np.concatenate([a.points, b.points])
     stay, join = pareto.merge(a.points, b.points)
@@ -135,6 +138,14 @@ def read_reference(text: str) -> dict[str, str]:
     return values
 
 
+def written_point(reference: Mapping[str, object]) -> str:
+    """A reference point as `--reference-point` has it.
+
+    reference : objective -> its value.
+    """
+    return ", ".join(f"{name}={value}" for name, value in reference.items())
+
+
 def _point(side: Side, reference: Mapping[str, str]) -> np.ndarray:
     """(O,) the reference point in the units of the objectives."""
     units_of = {str(o["name"]): str(o.get("unit") or "1") for o in side.described}
@@ -145,10 +156,12 @@ def _point(side: Side, reference: Mapping[str, str]) -> np.ndarray:
             )
     for name in side.objectives:
         if name not in reference:
-            raise InputError("lacks an objective", field=OPTION, value=name)
+            raise InputError(
+                f"lacks an objective: {name}", field=OPTION, value=written_point(reference)
+            )
     values = [units.convert(reference[n], units_of[n], field=OPTION) for n in side.objectives]
     if not np.isfinite(values).all():
-        raise InputError("must be finite", field=OPTION, value=reference)
+        raise InputError("must be finite", field=OPTION, value=written_point(reference))
     return np.array(values)
 
 

@@ -132,7 +132,7 @@ class Claim:
             self.undo(*below)
             if isinstance(error, InputError):
                 raise
-            raise paths.refused(error, self.folder, self.field, "written") from None
+            raise output.no_folder(error, self.folder, self.field) from None
         self.made = False
 
     def undo(self, *below: str) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from elector.base import paths
+from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.evaluation.resolved import typed
 from transcode.pareto import Archive
@@ -23,6 +25,10 @@ from transcode.space.settings import setting_field
 _AT_ONCE = 1024
 #: What front.json says of its run, as the manifest has it.
 HEADER = ("space_sha256", "seed", "reference_point", "hypervolume")
+#: Largest front.json in another layout than ours [byte].
+_LAID_OUT = 1 << 26
+#: How a point of front.json begins, and the text ends.
+POINT, END = '\n  {"id": ', "\n ]\n}\n"
 #: Key of front.json: what was drawn, and which neighbours can be told apart.
 UNCERTAINTY = "uncertainty"
 
@@ -82,7 +88,35 @@ def json_pieces(space: Space, front: Archive, header: Mapping[str, object]) -> I
         yield before
         yield ",\n  ".join(_points(space, part))
         before = ",\n  "
-    yield "\n ]\n}\n"
+    yield END
+
+
+def is_whole(path: Path, size: int) -> bool:
+    """Whether a file is a front.json of so many points, none of it missing."""
+    if not paths.is_file(path):
+        return False
+    points, kept = 0, ""
+    try:
+        for piece in paths.pieces(path):
+            text = kept + piece
+            points += text.count(POINT)
+            kept = text[1 - len(POINT) :]  # too short for a whole beginning
+    except InputError:
+        return False
+    return (points == size and kept.endswith(END)) or _is_whole_otherwise(path, size)
+
+
+def _is_whole_otherwise(path: Path, size: int) -> bool:
+    """The same of a file in another layout, as somebody may have made it, if it is not large."""
+    status = paths.status(path)
+    if status is None or status.st_size > _LAID_OUT:
+        return False
+    try:
+        content = json.loads("".join(paths.pieces(path)))
+    except (InputError, ValueError, RecursionError):
+        return False
+    told = content.get("points") if isinstance(content, dict) else None
+    return isinstance(told, list) and len(told) == size
 
 
 def json_text(space: Space, front: Archive, header: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ import math
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -93,10 +93,14 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(
+    folder: Path, hint: str = "--fresh replaces them; or choose another --out"
+) -> dict[str, Any] | None:
     """The manifest of a run folder; None where there is no run.
 
     Raises InputError for files of a run without a manifest, and for what is no manifest.
+
+    hint : what to do where the manifest is missing.
     """
     path = folder / NAME
     if paths.exists(folder) and not paths.is_folder(folder):
@@ -106,7 +110,7 @@ def read(folder: Path) -> dict[str, Any] | None:
             raise InputError(
                 "holds files of a run but no manifest",
                 file=folder,
-                hint="--fresh replaces them; or choose another --out",
+                hint=hint,
             )
         return None
     manifest = read_json(path, "a run's manifest", _FRESH)
@@ -232,7 +236,7 @@ def existing(folder: Path) -> dict[str, Any]:
 
     Raises EvaluationError where a search has begun there that has committed nothing yet.
     """
-    manifest = read(folder)
+    manifest = read(folder, f"a run is read with its {NAME}")
     if manifest is None and paths.exists(folder / LOCK):
         raise EvaluationError(f"{folder}: {NOTHING}")
     if manifest is None:
@@ -258,16 +262,29 @@ def refuse_other(
     """
     if all(old.get(key) == new[key] for key in ("space_sha256", "simulator", "seed")):
         return
-    lines: list[str] = []
-    for key in ("seed", "simulator", "space"):
-        if old.get(key) != new[key]:
-            lines += differences(key, old.get(key), new[key])
-    shown = "\n  ".join(lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else []))
     raise InputError(
-        f"holds another run\n  {shown}",
+        f"holds another run{differing(('seed', 'simulator', 'space'), old, new)}",
         file=place,
         hint=hint,
     )
+
+
+def differing(
+    keys: Iterable[str],
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    sides: tuple[str, str] = ("there", "asked for"),
+) -> str:
+    """Some lines for what differs between two manifests, each after the end of one.
+
+    keys : of the manifests. old, new : the manifests. sides : what each is called.
+    """
+    lines: list[str] = []
+    for key in keys:
+        if old.get(key) != new.get(key):
+            lines += differences(key, old.get(key), new.get(key), sides)
+    shown = lines[:_SHOWN] + (["..."] if len(lines) > _SHOWN else [])
+    return "".join(f"\n  {line}" for line in shown)
 
 
 def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
@@ -279,27 +296,36 @@ def other_libraries(old: Mapping[str, object], new: Mapping[str, object]) -> lis
     return [f"last digits may differ: {line}" for line in lines] if old.get("versions") else []
 
 
-def differences(where: str, old: object, new: object) -> Iterator[str]:
+def differences(
+    where: str, old: object, new: object, sides: tuple[str, str] = ("there", "asked for")
+) -> Iterator[str]:
     """A line for each place where two descriptions differ.
 
-    old, new : the descriptions, as JSON has them.
+    old, new : the descriptions, as JSON has them. sides : what each is called.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
-                yield from differences(f"{where}.{key}", old.get(key), new.get(key))
+                yield from differences(f"{where}.{key}", old.get(key), new.get(key), sides)
         return
     if where == "space.parameters" and isinstance(old, list) and isinstance(new, list):
-        yield from _parameters(old, new)
+        yield from _parameters(old, new, sides)
         return
-    yield f"{where}: {_short(old)} there, {_short(new)} asked for"
+    yield f"{where}: {_short(old)} {sides[0]}, {_short(new)} {sides[1]}"
 
 
-def _parameters(old: list[dict[str, object]], new: list[dict[str, object]]) -> Iterator[str]:
-    there, asked = ({str(p.get("label", p["name"])): p["values"] for p in ps} for ps in (old, new))
+def _parameters(
+    old: list[dict[str, object]], new: list[dict[str, object]], sides: tuple[str, str]
+) -> Iterator[str]:
+    """Parameters that differ: in their values, or else in what is said of them."""
+    there, asked = ({str(p.get("label", p["name"])): p for p in ps} for ps in (old, new))
     for name in dict.fromkeys([*there, *asked]):
-        if there.get(name) != asked.get(name):
-            yield f"{name}: {_short(there.get(name))} there, {_short(asked.get(name))} asked for"
+        a, b = there.get(name, {}), asked.get(name, {})
+        if a.get("values") != b.get("values"):
+            values = _short(a.get("values")), _short(b.get("values"))
+            yield f"{name}: {values[0]} {sides[0]}, {values[1]} {sides[1]}"
+        elif a != b:
+            yield from differences(name, a, b, sides)
 
 
 def _short(value: object) -> str:

@@ -62,7 +62,10 @@ class Recorded:
         text : the condition.
         """
         known = self.quantities | {name: grammar.NamedQuantity() for name in extra}
-        return grammar.bind(grammar.parse(text, field=field), known, field=field)
+        written = grammar.parse(text, field=field)
+        if not extra:
+            grammar.require_names(written, field=field)
+        return grammar.bind(written, known, field=field)
 
 
 def opened(folder: Path) -> Recorded:

@@ -23,7 +23,7 @@ from transcode import pareto
 from transcode.runs import front, manifest, parts, query
 from transcode.runs.texts import Texts
 
-#: Largest front.csv or front.json that is read [byte]: some million designs.
+#: Largest front.csv that is read [byte]: some million designs.
 _LARGEST = 1 << 30
 #: Rows whose texts lie in memory before equal ones are made one.
 _ROWS = 128
@@ -70,11 +70,22 @@ class Snapshot:
     def _header(self) -> dict[str, Any]:
         return {key: self.manifest.get(key) for key in front.HEADER}
 
-    def json(self) -> str:
-        """The text of front.json."""
+    def with_json(self) -> Snapshot:
+        """The run with a front.json: where that file is missing or not whole, worked out from the
+        recorded designs, which `notes` then say. Raises InputError where there are none."""
+        path = self.folder / "front.json"
+        if self.computed is not None or front.is_whole(path, self.size):
+            return self
+        fault = "is damaged" if paths.exists(path) else "is missing"
+        if not parts.numbers(self.folder / "designs"):
+            raise InputError(f"{fault}, and no designs are recorded", file=path)
+        return query.settled(self.folder, lambda r: _computed(r, f"{path.name} {fault}"))
+
+    def json(self) -> Iterator[str]:
+        """The text of front.json, piece by piece."""
         if self.computed is None:
-            return paths.read_text(self.folder / "front.json", _LARGEST)
-        return front.json_text(self.computed.space, self.computed.archive, self._header())
+            return paths.pieces(self.folder / "front.json")
+        return front.json_pieces(self.computed.space, self.computed.archive, self._header())
 
 
 def with_front(run: str | Path) -> Snapshot:
@@ -107,7 +118,9 @@ def taken(run: str | Path) -> Snapshot:
     if written is not None and _is_current(folder, known):
         return written
     try:
-        computed = query.settled(folder, lambda recorded: _computed(recorded, fault))
+        computed = query.settled(
+            folder, lambda recorded: _computed(recorded, fault and f"front.csv {fault}")
+        )
     except (EvaluationError, InputError):
         if parts.numbers(folder / "designs"):
             raise
@@ -183,7 +196,10 @@ def _is_current(folder: Path, known: Mapping[str, Any]) -> bool:
 
 
 def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
-    """The run as its recorded designs have it. fault : of the front files, for a note."""
+    """The run as its recorded designs have it.
+
+    fault : a front file and what it lacks, for a note.
+    """
     space, folder = recorded.space, recorded.folder
     best = query.front(recorded, (), None)
     signs = np.array([-1.0 if o.maximise else 1.0 for o in space.objectives])
@@ -202,7 +218,7 @@ def _computed(recorded: query.Recorded, fault: str) -> Snapshot:
     }
     text = front.csv_text(space, best.archive)
     settings = [p.name for p in space.parameters]
-    notes = [f"front.csv {fault}; this front is of the recorded designs"] if fault else []
+    notes = [f"{fault}; this front is of the recorded designs"] if fault else []
     return Snapshot(
         folder,
         {"status": "running", **recorded.manifest, **figures},

@@ -106,9 +106,11 @@ def _fill(run: SearchRun, opened: Sequence[query.Recorded]) -> None:
 def _require_alike(first: query.Recorded, other: query.Recorded) -> None:
     for key in _SAME:
         if other.manifest.get(key) != first.manifest.get(key):
-            raise InputError(
-                f"has another {key.replace('_', ' ')} than {first.folder}", file=other.folder
-            )
+            what = key.removesuffix("_sha256")
+            sides = (f"in {first.folder}", f"in {other.folder}")
+            told = runs.manifest.differing((what,), first.manifest, other.manifest, sides)
+            said = f"has another {what.replace('_', ' ')} than {first.folder}{told}"
+            raise InputError(said, file=other.folder)
     _require_whole(other)
 
 

@@ -338,4 +338,12 @@ def reference_of(
     else:
         seen = np.zeros(len(names))
     fixed = np.array([given.get(n, np.nan) for n in names]) * problem.signs
-    return np.where(np.isnan(fixed), seen, fixed)
+    point = np.where(np.isnan(fixed), seen, fixed)
+    if not pareto.has_volume(outcome.objectives[outcome.feasible], point):
+        raise InputError(
+            "the hypervolume of its designs is larger than any number",
+            file=problem.space.source,
+            field="reference_point" if given else "objectives",
+            hint="values nearer to those of designs, or objectives in larger units",
+        )
+    return point

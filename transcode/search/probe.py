@@ -29,7 +29,7 @@ def probe_designs(space: Space, count: int) -> np.ndarray:
             "rejects every design",
             file=space.source,
             field="where",
-            value=[e.text for e in space.where],
+            value="; ".join(e.text for e in space.where),
         )
     rare = []
     for section in space.sections:

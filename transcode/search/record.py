@@ -19,6 +19,7 @@ from transcode.runs.files import Claim
 from transcode.search import study
 from transcode.search.state import SearchState
 from transcode.search.timers import Timers
+from transcode.search.watched import WatchedFiles
 
 
 @dataclass
@@ -38,6 +39,9 @@ class SearchRecord:
     notes: list[str] = field(default_factory=list)
     number: int = 0
     unwritten: runs.Batch | None = None
+
+    def __post_init__(self) -> None:
+        self.watched = WatchedFiles(self.manifest["space"].get("files", {}))
 
     @property
     def designs(self) -> Path:
@@ -69,9 +73,15 @@ class SearchRecord:
     ) -> None:
         """Makes (D, S) designs ready to be written: at once, or while the next are evaluated.
 
-        first : id of the first one. state : of the engine.
+        first : id of the first one. state : of the engine. Raises EvaluationError where a file that
+        the designs were evaluated with is another one by now: they may be of either.
         """
         self.write()
+        if (changed := self.watched.changed()) is not None:
+            raise EvaluationError(
+                f"{changed}: was changed while the search was running; the {first:,} designs in "
+                f"{self.folder} are of the file as it was"
+            )
         space = self.problem.space
         names = dict.fromkeys(["model", "accelerator", *space.varied])
         self.unwritten = runs.Batch(
@@ -163,4 +173,7 @@ class SearchRecord:
 
 
 def _hypervolume(front: pareto.Archive, reference: np.ndarray | None) -> float | None:
-    return None if reference is None else pareto.hypervolume(front.objectives, reference)
+    if reference is None:
+        return None
+    volume = pareto.hypervolume(front.objectives, reference)
+    return volume if np.isfinite(volume) else None

@@ -102,10 +102,16 @@ def settled(looked: Looked, call: SearchCall, folder: Path) -> Settled:
     notes = [] if old is None else runs.manifest.other_libraries(old, manifest)
     notes += prepare.pruning_notes(looked.space)
     first, manifest["warm_start"] = _first(problem, call, choice, old, folder)
+    there = 0 if old is None else int(old.get(runs.manifest.DESIGNS) or 0)
+    if there > (call.asked.budget or there):
+        notes.append(
+            f"--budget {call.asked.budget:,} adds nothing: {there:,} designs are recorded already"
+        )
     if call.warm_start is not None:
         begun = manifest["warm_start"]
+        verb = "goes on with the" if there else "begins with"
         notes.append(
-            f"begins with {begun['designs']:,} designs of the {begun['rows']:,} rows of "
+            f"{verb} {begun['designs']:,} designs of the {begun['rows']:,} rows of "
             f"{call.warm_start}"
         )
     manifest |= {

@@ -83,7 +83,10 @@ def _ordered(
         free = {name: e for name, e in rest.items() if not rest.keys() & set(e.names)}
         if not free:
             raise InputError(
-                "is made of itself", file=file, field=f"define.{next(iter(rest))}", value=list(rest)
+                "is made of itself",
+                file=file,
+                field=f"define.{next(iter(rest))}",
+                value=", ".join(rest),
             )
         ordered |= free
     return ordered

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from elector.base import paths
+from elector.base.errors import InputError
+from elector.base.table import DATA
+from elector.describe.formats import load_model
+from elector.evaluation.accelerators import load_accelerator
 from transcode.accuracy.source_settings import AccuracySettings
 from transcode.space import grammar, layers
 from transcode.space.codes import Space
@@ -22,9 +28,13 @@ _SECTIONS = ("model", "accelerator", "workload")
 
 def describe(space: Space) -> dict[str, object]:
     """The space with every value resolved, in JSON types: what the manifest shows and hashes."""
-    given = [*_bases(space), *([space.accuracy.rows] if space.accuracy.rows else [])]
+    given = [
+        *_bases(space),
+        *_behind(space),
+        *([space.accuracy.rows] if space.accuracy.rows else []),
+    ]
     given += [str(v) for p in space.parameters if p.name == "workload.sparsity" for v in p.values]
-    files = {base: _digest(base) for base in given if paths.is_file(base)}
+    files = {base: file_digest(base) for base in given if paths.is_file(base)}
     asked = space.accuracy.plain()
     return {
         "name": space.name,
@@ -151,14 +161,30 @@ def digest(description: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(path: str) -> str:
+def file_digest(path: str) -> str:
+    """sha256 of the content of a file."""
     return hashlib.sha256(paths.read_bytes(path, _LIMIT)).hexdigest()
 
 
 def _bases(space: Space) -> list[str]:
-    return [
-        str(v)
-        for s in space.sections
-        if s.selector >= 0
-        for v in space.parameters[s.selector].values
-    ]
+    return [name for names in _bases_of(space).values() for name in names]
+
+
+def _bases_of(space: Space) -> dict[str, list[str]]:
+    """Names of the models, and of the accelerators, that a space builds on."""
+    chosen = [space.parameters[s.selector] for s in space.sections if s.selector >= 0]
+    return {parameter.name: [str(v) for v in parameter.values] for parameter in chosen}
+
+
+def _behind(space: Space) -> list[str]:
+    """Files that the files of models and accelerators name in their turn, the user's own."""
+    readers: dict[str, Callable[[str], object]] = {
+        "model": load_model,
+        "accelerator": load_accelerator,
+    }
+    with paths.naming() as read:
+        for kind, names in _bases_of(space).items():
+            for name in filter(paths.is_file, names):
+                with suppress(InputError):  # the search says so; here it is about what is read
+                    readers[kind](name)
+    return sorted(name for name in read if not Path(name).is_relative_to(DATA))

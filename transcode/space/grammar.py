@@ -112,6 +112,17 @@ def bind(
         raise error.at(file=file, field=field) from None
 
 
+def require_names(
+    expression: Expression, *, file: object = None, field: str | None = None
+) -> Expression:
+    """The same condition. Raises InputError for one that is true, or false, of everything: it
+    looks at nothing."""
+    if not expression.names:
+        problem = "names nothing of a design, so it says the same of all"
+        raise InputError(problem, file=file, field=field, value=expression.text)
+    return expression
+
+
 def require_finite(
     expression: Expression, *, file: object = None, field: str | None = None
 ) -> Expression:

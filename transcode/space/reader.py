@@ -20,6 +20,7 @@ from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import AccuracySettings
+from transcode.accuracy.source_settings import LOSS
 from transcode.accuracy.source_settings import read as read_accuracy
 from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
@@ -107,7 +108,10 @@ class _SpaceReader:
         return define(self.data.get("define", {}), [o.name for o in objectives], names, self.file)
 
     def name(self, default: str) -> str:
-        name = str(self.data.get("name", default))
+        name = self.data.get("name", default)
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise self.fail("must be text", "name", value=name)
+        name = str(name)
         if not _NAME.fullmatch(name):
             words = "a name is letters, digits, dot, dash, a hundred at most"
             raise self.fail(words, "name", value=name)
@@ -257,7 +261,8 @@ class _SpaceReader:
     def value(self, written: object, known: Field, at: str) -> Scalar:
         if written is None or isinstance(written, dict | list):
             raise self.fail("is not a value", at, value=written)
-        return known.parse(written, file=self.file, field=at)
+        parsed = known.parse(written, file=self.file, field=at)
+        return paths.beside(str(parsed), self.file) if known.key == "sparsity" else parsed
 
     def range(
         self, written: dict[str, object], known: Field, at: str
@@ -390,6 +395,7 @@ class _SpaceReader:
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
+        self.require_source_used(space)
         wanted = [("objectives", o.name) for o in space.objectives]
         for at, name in (*wanted, *(("record", name) for name in space.record)):
             if name in space.names:
@@ -407,6 +413,20 @@ class _SpaceReader:
                     self.check_workload(space, used, f"define.{name}")
         return space
 
+    def require_source_used(self, space: Space) -> None:
+        """Refuses a source of accuracy that nothing in the space asks."""
+        used = {*(o.name for o in space.objectives), *space.record}
+        for expression in (*space.constraints, *space.define.values()):
+            used |= set(expression.names)
+        if "accuracy" in self.data and not used & set(space.accuracy.names):
+            wanted = space.accuracy.quantity
+            raise self.fail(
+                f"changes nothing in this space: no objective, constraint or record asks for "
+                f"{wanted}",
+                "accuracy",
+                hint=f"objectives: {{{wanted}: {'min' if wanted == LOSS else 'max'}}}",
+            )
+
     def filters(
         self, quantities: Mapping[str, grammar.NamedQuantity]
     ) -> tuple[grammar.Expression, ...]:
@@ -419,7 +439,8 @@ class _SpaceReader:
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
         written = self.data.get(key, [])
         texts = written if isinstance(written, list) else [written]
-        return tuple(grammar.parse(text, file=self.file, field=key) for text in texts)
+        parsed = (grammar.parse(text, file=self.file, field=key) for text in texts)
+        return tuple(grammar.require_names(e, file=self.file, field=key) for e in parsed)
 
     def reference(self, space: Space) -> dict[str, float]:
         written = self.data.get("reference_point", {})

@@ -58,7 +58,7 @@ def from_listing(data: Mapping[str, Any], name: str, file: object) -> Model:
     total = None
     if "parameters" in data:
         total = whole({**data}, "parameters", file, int(LARGEST)) if data["parameters"] else 0
-    listing = Listing(entries, tuple(symbols.items()), total)
+    listing = Listing(entries, tuple(symbols.items()), total, file)
     text = {key: _text(data, key, file, "") for key in ("name", "source")}
     return Model(
         text["name"] or name, "operations", source=text["source"], head="none", listing=listing
