@@ -23,8 +23,8 @@ def drawn(seed: int, size: int) -> Numbers:
     }
 
 
-def taken(flow: str, preload: str, x: Numbers) -> np.ndarray:
-    """(D,) cycles of a product each."""
+def taken(flow: str, preload: str, x: Numbers, mean: np.ndarray | None = None) -> np.ndarray:
+    """(D,) cycles of a product each; mean : (D,) share of a stream before it is made whole."""
     m, k, n = (x[name][None] for name in "mkn")
     rows, cols, stream = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
     here = [np.full(x["rows"].shape, flow == name) for name in ("os", "is")]
@@ -32,7 +32,8 @@ def taken(flow: str, preload: str, x: Numbers) -> np.ndarray:
     nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     cut = pieces(stream, nr, a)
     batch, grows = x["batch"][None], np.zeros((1, 1), dtype=bool)
-    s = Sides(rows, cols, stream, batch, batch, nr, nc, grows, cut)
+    share = batch if mean is None else mean[None]
+    s = Sides(rows, cols, stream, batch, share, nr, nc, grows, cut)
     return (serial(s, a) if preload == "serial" else overlapped(s, a)[0])[0]
 
 
@@ -84,6 +85,23 @@ def test_what_one_array_would_do_alone_many_share() -> None:
     assert taken("os", "serial", one | {"arrays": np.array([2.0])})[0] == 2 * 37 + 1 + 1 - 2
     # inputs that stay: 73 columns of them on ten arrays
     assert taken("is", "serial", one | {"arrays": np.array([10.0])})[0] == 2 * 1 + 8 + 1 - 2
+
+
+@pytest.mark.parametrize(
+    ("flow", "sides"),
+    [
+        ("os", {"k": 100, "n": 2, "rows": 2, "cols": 1}),
+        ("is", {"k": 2, "n": 100, "rows": 1, "cols": 2}),
+    ],
+)
+def test_parts_of_a_stream_are_whole(flow: str, sides: dict[str, int]) -> None:
+    """Three products of two folds in two streams: 1.5 products each, which are not the three folds
+    that three arrays do at once. Two products are four; three halves of products are six."""
+    x = {name: np.array([float(value)]) for name, value in sides.items()}
+    x |= {
+        name: np.array([value]) for name, value in {"m": 2.0, "batch": 2.0, "arrays": 3.0}.items()
+    }
+    assert taken(flow, "serial", x, np.array([1.5]))[0] == 2 * (100 + 2 * 1 + 1 - 2)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

@@ -122,8 +122,10 @@ def _beside(s: Sides, number: Array) -> Array:
 
 def _in_waves(s: Sides, a: Arrays, of: _OfWaves) -> list[Array]:
     """(E,) the least of what `of` makes where so many waves of parts are dealt to the arrays."""
-    beside = s.mean * np.where(a.os, s.nc, s.nr)
-    number = np.floor(_WAVES * a.count / np.where(beside > 0.0, beside, 1.0))
+    beside, along = (np.where(x > 0.0, x, 1.0) for x in (s.mean, np.where(a.os, s.nc, s.nr)))
+    most = _WAVES * a.count / along
+    # Of a stream's mean share no more than whole parts: as they are listed.
+    number = np.floor(np.where(s.mean == s.batch, most, np.floor(most)) / beside)
     tokens = np.ceil(_tokens(s, a) / np.maximum(number, 1.0))
     rows = np.where(a.os, tokens, np.minimum(s.rows, a.rows))
     cols = np.where(a.inputs, tokens, np.minimum(s.cols, a.cols))
