@@ -197,25 +197,25 @@ def product(
     dataflow: str,
     overlap: bool,
     arrays: int = 1,
-    pieces: int = 1,
+    parts: int = 1,
 ) -> tuple[Array, int]:
     """a b and the cycles it takes on several arrays.
 
-    pieces : products into which it is cut, each with a part of the rows of `a`.
+    parts : products into which it is cut, each with some of the rows of `a`.
     """
     turned, machine = dataflow == "is", "os" if dataflow == "os" else "ws"
-    size = -(-a.shape[0] // pieces)
-    parts = []
+    size = -(-a.shape[0] // parts)
+    every = []
     for begin in range(0, a.shape[0], size):
-        piece = a[begin : begin + size]
-        left, right = (b.T, piece.T) if turned else (piece, b)
+        part = a[begin : begin + size]
+        left, right = (b.T, part.T) if turned else (part, b)
         for fold, i, j in cut(left, right, rows, cols, machine):
             i, j = (j, i) if turned else (i, j)
-            parts.append((fold, slice(i.start + begin, i.stop + begin), j))
-    place = dealt([fold for fold, _, _ in parts], machine, arrays)
+            every.append((fold, slice(i.start + begin, i.stop + begin), j))
+    place = dealt([fold for fold, _, _ in every], machine, arrays)
     total, most = np.zeros((a.shape[0], b.shape[1])), 0
     for array in range(arrays):
-        mine = [p for p, where in zip(parts, place, strict=True) if where == array]
+        mine = [p for p, where in zip(every, place, strict=True) if where == array]
         if not mine:
             continue
         results, cycles = run([fold for fold, _, _ in mine], machine, overlap)

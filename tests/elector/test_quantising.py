@@ -105,7 +105,22 @@ def test_a_kernel_that_quantises_keeps_processors_busy_at_any_bandwidth() -> Non
 def test_events_quantise_split_and_store_as_the_formulas_do(device: str, sizes: str) -> None:
     cells = columns_of({"model": f"gemm:{sizes}", "accelerator": device, **ALONE}, 1)
     events = timeline(inspect(cells, Technology.load()))
-    assert events.seconds == pytest.approx(_product(device, sizes), rel=0.35)
+    assert events.seconds == pytest.approx(_product(device, sizes), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("device", "sizes"),
+    [
+        ("h100-sxm-80gb", "64x64x65536"),  # a deep sum in one part; in 16 it takes .42 of that
+        ("l40s", "64x64x65536"),
+        ("l40s", "8192x16384x64"),  # outputs that nothing hides; without them .32
+        ("l40s", "1x16384x65536"),  # weights at a share of their own; at that of all .86
+    ],
+)
+def test_events_split_store_and_stream_as_the_formulas_do(device: str, sizes: str) -> None:
+    cells = columns_of({"model": f"gemm:{sizes}", "accelerator": device, **ALONE}, 1)
+    events = timeline(inspect(cells, Technology.load()))
+    assert events.seconds == pytest.approx(_product(device, sizes), rel=0.03)
 
 
 def test_chips_without_the_instructions_of_a_family_do_not_take_its_rates() -> None:

@@ -45,18 +45,18 @@ def matrices(shape: Shape, seed: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def simulated(shape: Shape, seed: int, *arguments: Any, pieces: int = 1) -> int:
+def simulated(shape: Shape, seed: int, *arguments: Any, parts: int = 1) -> int:
     """Cycles of the machine of arrays.py, whose result must be the product."""
     a, b = matrices(shape, seed)
-    computed, count = product(a, b, *arguments, pieces=pieces)
+    computed, count = product(a, b, *arguments, parts=parts)
     np.testing.assert_array_equal(computed, a @ b)
     return count
 
 
 def fewest(shape: Shape, seed: int, *arguments: Any) -> int:
-    """The least of them over the pieces into which the rows of inputs may be cut."""
+    """The least of them over the parts into which the rows of inputs may be cut."""
     most = shape[0]
-    return min(simulated(shape, seed, *arguments, pieces=n) for n in range(1, most + 1))
+    return min(simulated(shape, seed, *arguments, parts=n) for n in range(1, most + 1))
 
 
 def shapes_of(seed: int, count: int, most: int = 13) -> list[Shape]:
@@ -152,7 +152,7 @@ def test_idle_arrays_share_the_stream(flow: str, tmp_path: Path) -> None:
         assert count <= ours
     assert ours == 2 * rows + cols + 6 - 2
     (stays,) = cycles(tmp_path, [(6, stream, 4)], rows=rows, cols=cols, dataflow="os", arrays=5)
-    assert stays == simulated((6, stream, 4), 0, rows, cols, "os", True, 5, pieces=3)
+    assert stays == simulated((6, stream, 4), 0, rows, cols, "os", True, 5, parts=3)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

@@ -59,7 +59,8 @@ def stacks() -> dict[str, dict[str, float]]:
     beyond its work. step : seconds for each step, before and after; update : further ones where
     it trains. quantise.kernels, quantise.bytes : kernels that bring the activations of a product
     into formats that are scaled at run time, and the bytes they move for each element;
-    quantise.cycles : cycles of an SM that such a kernel takes for each element at least.
+    quantise.cycles : cycles of an SM that such a kernel takes for each element at least: fitted on
+    products, and not what the kernel takes where it is timed alone.
     quantise.group.kernels, .bytes, .cycles : the same where groups of values have scales of their
     own. splits.int8, .fp8, .group : parts of k at most of products in these formats.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile

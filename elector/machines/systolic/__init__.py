@@ -1,6 +1,7 @@
 """Systolic arrays: rows x cols cells, weight-, output- or input-stationary.
 
-How long folds take stands in `folds`, what a design does in `work`.
+How long folds take stands in `folds`, of products in parts in `cutting`, what a design does in
+`work`.
 """
 
 from __future__ import annotations

@@ -2,16 +2,21 @@
 
 A product (m x k)(k x n) is p products of m / p rows of inputs each. With few folds these fill an
 array side by side, or several arrays, where the whole would leave cells idle: heads that share a
-key head are one product of many rows, and no slower than with a key head each. What all parts share
-is read once and handed to each of them.
+key head are one product of many rows, and at most a little slower than with a key head each.
+
+Only cycles follow the parts. Bytes and accesses are those of the product as a whole: what all
+parts share counts as read once and handed to each of them, whichever array it is on, which takes
+wires that the area does not have. Where each part read it anew, p times as much of it would pass.
 
 Two kinds of p are tried. Those of a fixed list (`PARTS`), of which each takes no less for a larger
-product. And for w = 1 ... 8 the most with which no array has more than w of them,
+product. And for w = 1 ... 8 the most with which no array has more than w folds,
 
-    os:  p = floor(w A / (B nc)),  rows of a part ceil(m / p),  w max(t, r) cycles in all,
+    os:  p = floor(w A / (B nc)),  rows of a part ceil(m / p),  w max(t, r) cycles taken,
+    is:  p = floor(w A / (B nr)),  columns of a part ceil(m / p),  the same,
 
-where A arrays take B products of nc columns of folds each; with inputs that stay (is) the same of
-columns. Weights that stay need none of these: idle arrays share the stream of a fold.
+where A arrays take B products, and a part has nc columns of folds, or nr rows of them, and fits
+into an array along the other side; r are the rows of its largest fold. Weights that stay need none
+of these: idle arrays share the stream of a fold.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from elector.machines.systolic.folds import Array, Arrays, Sides, group_sizes, p
 
 #: Parts into which the rows of inputs of a product may be cut: the same list for every product.
 PARTS = group_sizes(16, 1.125, 65536)
-#: Most parts of each array, where these are counted exactly.
+#: Most folds of each array, where these are counted exactly.
 _WAVES = np.arange(1.0, 9.0)[:, None]
 #: Folds for each place in the arrays, or cycles for each of the skew, up to which products are cut:
 #: with more of them a cut could gain a sixteenth of the cycles at most.
@@ -38,7 +43,7 @@ _AT_ONCE = 2048
 
 #: What (N, D) products take, one or several results.
 _Of = Callable[[Sides, Arrays], tuple[Array, ...]]
-#: The same of (W, E) waves of parts; of the rows and columns of the largest.
+#: The same of so many waves of parts, (8, E); of the rows and columns of the largest.
 _OfWaves = Callable[[Sides, Array, Array], tuple[Array, ...]]
 
 
@@ -117,8 +122,10 @@ def _beside(s: Sides, number: Array) -> Array:
 
 def _in_waves(s: Sides, a: Arrays, of: _OfWaves) -> list[Array]:
     """(E,) the least of what `of` makes where so many waves of parts are dealt to the arrays."""
-    beside = s.mean * np.where(a.os, s.nc, s.nr)
-    number = np.floor(_WAVES * a.count / np.where(beside > 0.0, beside, 1.0))
+    beside, along = (np.where(x > 0.0, x, 1.0) for x in (s.mean, np.where(a.os, s.nc, s.nr)))
+    most = _WAVES * a.count / along
+    # Of a stream's mean share no more than whole parts: as they are listed.
+    number = np.floor(np.where(s.mean == s.batch, most, np.floor(most)) / beside)
     tokens = np.ceil(_tokens(s, a) / np.maximum(number, 1.0))
     rows = np.where(a.os, tokens, np.minimum(s.rows, a.rows))
     cols = np.where(a.inputs, tokens, np.minimum(s.cols, a.cols))
@@ -134,8 +141,8 @@ def _tokens(s: Sides, a: Arrays) -> Array:
 def _few(s: Sides, a: Arrays) -> Array:
     """(N, D) bool, products that may be faster in parts.
 
-    Those of so few folds that places in the arrays may be idle, or that cells wait for the skew of
-    a wide fold for most of the time; and those with an edge that leaves room for that of others.
+    Those of so few folds that places in the arrays may be idle, or that the skew of a wide fold is
+    not lost in the cycles of all (is); and those with an edge that leaves room for that of others.
     """
     rows, cols = (np.where(side > 0.0, side, 1.0) for side in (s.rows, s.cols))
     beside, below = np.floor(a.rows / rows), np.floor(a.cols / cols)

@@ -78,17 +78,17 @@ class SystolicUnits:
         if self.peer:
             return self._peer(sr, sc, t, batch), 0.0, 0.0
         widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
-        moved = batch * self._bytes((m, k, n), widths, len(self._parts(sr, t)))
+        moved = batch * self._bytes((m, k, n), widths, len(self._pieces(sr, t)))
         ways = self._ways(sr, sc, t, batch)
-        for pieces in self._pieces(m, batch * np.ceil(sr / rows) * np.ceil(sc / cols)):
-            # Rows of inputs in pieces, of which each is a product.
-            piece = float(np.ceil(m / pieces))
-            sides = {"ws": (sr, sc, piece), "os": (piece, sc, t), "is": (sr, piece, t)}[flow]
-            ways += self._ways(*sides, np.ceil(mean * pieces))
+        for parts in self._parts(m, batch * np.ceil(sr / rows) * np.ceil(sc / cols)):
+            # Rows of inputs in parts, of which each is a product.
+            part = float(np.ceil(m / parts))
+            sides = {"ws": (sr, sc, part), "os": (part, sc, t), "is": (sr, part, t)}[flow]
+            ways += self._ways(*sides, np.ceil(mean * parts))
         return (*min(ways, key=sum), moved)
 
-    def _pieces(self, m: float, folds: float) -> set[int]:
-        """Into how many pieces the rows of inputs may be cut: few for each array."""
+    def _parts(self, m: float, folds: float) -> set[int]:
+        """Into how many parts the rows of inputs may be cut: few for each array."""
         if folds > 4 * self.number["arrays"]:
             return set()
         numbers = (max(each * self.number["arrays"] // folds, each) for each in (1, 2, 4))
@@ -97,15 +97,15 @@ class SystolicUnits:
     def _ways(self, sr: float, sc: float, t: float, batch: float) -> list[tuple[float, float]]:
         """Cycles taken, and of load and skew, with any number of products side by side."""
         rows, cols = self.number["rows"], self.number["cols"]
-        parts = self._parts(sr, t)
+        pieces = self._pieces(sr, t)
         most = int(min(max(min(rows // sr, cols // sc), 1), batch))
         ways = []
         for together in range(1, most + 1):
-            each = [self._folds(sr, sc, part, batch, together) for part in parts]
+            each = [self._folds(sr, sc, piece, batch, together) for piece in pieces]
             ways.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
         return ways
 
-    def _parts(self, sr: float, t: float) -> list[float]:
+    def _pieces(self, sr: float, t: float) -> list[float]:
         """The stream, cut into what the accumulators hold where folds add to each other's sums."""
         if self.name["dataflow"] == "os" or sr <= self.number["rows"]:
             return [t]

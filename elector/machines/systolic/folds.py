@@ -40,7 +40,7 @@ Array = np.ndarray
 
 
 def group_sizes(every: int, step: float, most: int) -> tuple[int, ...]:
-    """Every number up to `every`, then each `step` times the one before, up to `most`."""
+    """Every number up to `every`, then each `step` times the one before, until `most`."""
     sizes = list(range(1, every + 1))
     while sizes[-1] < most:
         sizes.append(round(sizes[-1] * step))
@@ -64,11 +64,10 @@ class Cuts:
 class Sides:
     """Products as the array sees them, all (N, D).
 
-    rows, cols, stream : sr, sc and t. batch : independent products; mean : the same of one of
-    several streams before it is made whole. nr, nc : folds along rows
-    and columns; where a side grows with the token index, their mean. grows : (N, D) bool, there, or
-    (N, 1).
-    pieces : into which the accumulators cut the stream.
+    rows, cols, stream : sr, sc and t. batch : independent products; mean : as many, but of one of
+    several streams of sequences its share before it is made whole. nr, nc : folds along rows and
+    columns; where a side grows with the token index, their mean. grows : (N, D) bool, there, or
+    (N, 1). pieces : into which the accumulators cut the stream.
     """
 
     rows: Array
@@ -100,9 +99,8 @@ class Sides:
 class Arrays:
     """D designs: rows and cols of one array, how many there are, and what stays in the cells.
 
-    sums : rows of sums that the accumulators under the columns hold.
-
-    count : (D,) arrays. os, inputs : (D,) bool, output-stationary, input-stationary.
+    All (D,). count : arrays. os, inputs : bool, output-stationary, input-stationary. sums : rows of
+    sums that the accumulators under the columns hold.
     """
 
     rows: Array
