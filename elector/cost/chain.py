@@ -97,10 +97,13 @@ class Scheduled:
         turns = self.activity.overlap.turns
         return None if turns is None else self._chosen(turns, rows)
 
-    def holds(self, rows: Array) -> list[tuple[Array, Array]]:
-        """(N, P) seconds, and the most, of each `Hold` of some rows."""
-        held = self.activity.overlap.holds
-        return [(self._chosen(h.seconds, rows), self._chosen(h.most, rows)) for h in held]
+    def holds(self, rows: Array) -> list[tuple[Array, Array, Array]]:
+        """(N, P) seconds, the most, and those of computing, of each `Hold` of some rows."""
+        each = [(h.seconds, h.most, h.computing) for h in self.activity.overlap.holds]
+        return [
+            (self._chosen(s, rows), self._chosen(m, rows), self._chosen(c, rows))
+            for s, m, c in each
+        ]
 
     def fuses(self, row: int) -> Array:
         """(P,) bool, streamed rows run behind the product `row` at once."""

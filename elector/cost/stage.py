@@ -38,7 +38,7 @@ class Passed:
 
     streams : (D,). once, chain : (N, P) seconds of one stream outside and inside the layers, in
     pieces that follow one another. attention : (D,) seconds of its attention, or None.
-    busy, held : resource -> (R, P) seconds of one stream, see `Stream`.
+    busy, held : resource -> (R, P) seconds of one stream, and computing : (R, P), see `Stream`.
     """
 
     streams: Array
@@ -47,6 +47,7 @@ class Passed:
     attention: Array | None
     busy: dict[str, Array]
     held: dict[str, Array]
+    computing: Array | None = None
 
     def some(self, designs: Array, columns: Array) -> Passed:
         """Those of some designs; designs (d,), columns (p,) : their places."""
@@ -57,6 +58,7 @@ class Passed:
             None if self.attention is None else self.attention[designs],
             {name: seconds[:, columns] for name, seconds in self.busy.items()},
             {name: seconds[:, columns] for name, seconds in self.held.items()},
+            None if self.computing is None else self.computing[:, columns],
         )
 
 
@@ -96,7 +98,7 @@ class Stage:
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
         free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
-        self.held = [designs.sum(np.minimum(*hold)) for hold in designs.holds(free)]
+        self.held = [designs.sum(np.minimum(s, most)) for s, most, _ in designs.holds(free)]
         self.usual = _holding(ops, index, activity, places, layers)
 
     def some(self, places: Array) -> Stage:
@@ -189,7 +191,7 @@ class Stage:
                 load, here, there = self._repeated(name, apart, n)
                 here, there = here / n, there / n
             works[name] = load, here, there
-        held = self._held(apart.busy, self.chained, n)
+        held = self._held(apart, self.chained, n)
         return _OfRows(*self._rows_of(together, apart, n), works, held)
 
     def _bounds(
@@ -282,22 +284,26 @@ class Stage:
             within = np.maximum(within, (inside - here) / share)
         return outside, within
 
-    def _held(self, busy: dict[str, Array], rows: Array, n: Array) -> list[Array]:
+    def _held(self, own: Passed | Stream, rows: Array, n: Array) -> list[Array]:
         """(D,) seconds of each hold for all of n streams, in which rows that take turns may compute
         longer than in one.
 
-        busy : resource -> (N, P) seconds of the rows (N,) in one of the streams.
+        own : of the rows (N,) in one of the streams. All but the last of these take a unit for no
+        longer than it works; the last one waits for its results, too.
         """
         designs, turns = self.designs, self.designs.turns(rows)
         if not self.held or turns is None:
             return []
-        longest, before = np.zeros((2, *turns.shape))
-        for name, own in busy.items():
+        works = np.zeros(turns.shape)
+        for name, seconds in own.busy.items():
             if not designs.summed(name):
-                longest = np.maximum(longest, designs.spread(n) * own)
-                before = np.maximum(before, designs.each(name, rows))
-        longer = np.where(turns, np.maximum(longest - before, 0.0), 0.0)
-        return [designs.sum(np.minimum(s + longer, most)) for s, most in designs.holds(rows)]
+                works = np.maximum(works, seconds)
+        last = works if own.computing is None else own.computing
+        computing, each = (designs.spread(n) - 1.0) * works + last, []
+        for seconds, most, one in designs.holds(rows):
+            longer = np.where(turns, np.maximum(computing - one, 0.0), 0.0)
+            each.append(designs.sum(np.minimum(seconds + longer, most)))
+        return each
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -329,7 +335,7 @@ class Stage:
         whole, heads = self._passed(one, every, np.ones(self.rounds.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}
         attention = whole.attention if heads is None else heads(None)
-        return replace(whole, attention=attention, busy={}, held=held)
+        return replace(whole, attention=attention, busy={}, held=held, computing=None)
 
     def passed(self, n: Array) -> Passed:
         """The chained rows in n (D,) streams."""
@@ -351,7 +357,7 @@ class Stage:
         The output projection waits for all heads, so that every layer has its own fill.
         """
         body, once, core = (chain(self.designs, led, stream, place, weight) for led in self.led)
-        passed = Passed(n, once, body, None, stream.busy, stream.held)
+        passed = Passed(n, once, body, None, stream.busy, stream.held, stream.computing)
         if not self.attention.size:
             return passed, None
         attention = self.designs.sum(core)
@@ -385,7 +391,7 @@ class Stage:
         # A resource works for all heads but one while that one passes, and so do units and memory
         # that take turns.
         each = [self._of_a_head(name, own, apart, heads * n) for name in self.loads]
-        held = [seconds / (heads * n) for seconds in self._held(own.busy, rows, heads * n)]
+        held = [seconds / (heads * n) for seconds in self._held(own, rows, heads * n)]
         works = most_of([*each, *held])
         return np.minimum(core, side + works * (heads - 1.0) + passes)
 

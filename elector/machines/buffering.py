@@ -197,7 +197,7 @@ def stream(
     if turned is not None and late.size:
         own = turned.seconds[:, np.searchsorted(turned.designs, late)]
         alone[:, late], ahead[:, late] = own, own
-    return Stream(alone, ahead, turned, busy or {})
+    return Stream(alone, ahead, turned, busy or {}, computing=compute)
 
 
 def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
@@ -252,12 +252,13 @@ def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hol
     half, whole, units, compute = (
         columns(x, designs) for x in (loads.half, loads.whole, units, compute)
     )
-    seconds = np.zeros(loads.half.shape)
+    seconds, computing = np.zeros((2, *loads.half.shape))
     seconds[:, designs] = in_turn = np.where(whole > 0.0, compute + whole, units)
+    computing[:, designs] = in_turn - whole
     must = ~loads.double[designs] & (in_turn > 0.0)
     bounds = []
     for mixture in (half, 0.5 * (units + half)):
         most = np.zeros(loads.half.shape)
         most[:, designs] = np.where(must, np.inf, mixture)
-        bounds.append(Hold(seconds, most))
+        bounds.append(Hold(seconds, computing, most))
     return tuple(bounds)

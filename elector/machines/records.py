@@ -188,7 +188,8 @@ class Stream:
     taken, of those that n streams do not share evenly. held : resource -> seconds for which a
     stream has a part of it, of those that have room for several streams at once. room, share :
     seconds that the action of a `Budget` may take in a row without making it longer, and the
-    share of the row's joules that falls into this stream; where there is a budget.
+    share of the row's joules that falls into this stream; where there is a budget. computing : of
+    a row alone without its loads, where loads and computing may take turns.
     """
 
     alone: Array
@@ -198,6 +199,7 @@ class Stream:
     held: dict[str, Array] = field(default_factory=dict)
     room: Array | None = None
     share: Array | float = 1.0
+    computing: Array | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -205,11 +207,12 @@ class Hold:
     """Seconds (R, D) for which rows keep others from both memory and units, of which each adds the
     lesser; 0 in designs of which no row takes turns.
 
-    seconds : with loads and computing in turn. most : of a mixture of memory and units with both
-    side by side; inf where they may not be.
+    seconds : with loads and computing in turn; computing : of these the seconds of computing.
+    most : of a mixture of memory and units with both side by side; inf where they may not be.
     """
 
     seconds: Array
+    computing: Array
     most: Array
 
 
@@ -438,12 +441,14 @@ def summed(each: Sequence[Stream]) -> Stream:
 
     No budget is left: every unit has kept its own.
     """
+    computing = [x.computing for x in each if x.computing is not None]
     return Stream(
         total([x.alone for x in each]),
         total([x.ahead for x in each]),
         _turned(each),
         {name: seconds for x in each for name, seconds in x.busy.items()},
         {name: seconds for x in each for name, seconds in x.held.items()},
+        computing=total(computing) if computing else None,
     )
 
 
