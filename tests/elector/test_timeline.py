@@ -56,8 +56,8 @@ BY_HAND = [
     ([(4, 6, 6)], {"preload": "serial"}, 14 + 12 + 10 + 8),
     # overlapped: two folds of max(t, r) = 5 cycles, one load and one skew
     ([(5, 8, 4)], {}, 5 + 5 + 4 + 4 + 4 - 2),
-    # a stream shorter than the load it hides: each fold takes r
-    ([(1, 8, 4)], {}, 4 + 4 + 4 + 4 + 4 - 2),
+    # a stream shorter than the load it hides: the second follows its own load, 4 + 4 cycles
+    ([(1, 8, 4)], {}, 4 + 4 + 1 + 4 + 4 - 2),
     # output stationary: the stream is k
     ([(4, 9, 4)], {"dataflow": "os", "preload": "serial"}, 2 * 4 + 4 + 9 - 2),
     # input stationary: the stream is n

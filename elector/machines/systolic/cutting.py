@@ -54,7 +54,7 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
     """
 
     def waves(s: Sides, rows: Array, cols: Array) -> tuple[Array, ...]:
-        stream = s.stream / s.pieces
+        stream = s.piece
         longest = np.maximum(stream, rows)
         taken = _WAVES * s.pieces * longest
         return taken - longest + stream - 2.0 + 2.0 * rows + cols, taken
@@ -70,7 +70,7 @@ def serial(s: Sides, a: Arrays) -> Array:
     """
 
     def waves(s: Sides, rows: Array, cols: Array) -> tuple[Array, ...]:
-        return (_WAVES * s.pieces * (s.stream / s.pieces + 2.0 * rows + cols - 2.0),)
+        return (_WAVES * s.pieces * (s.piece + 2.0 * rows + cols - 2.0),)
 
     (cycles,) = _least(s, a, folds.serial, waves)
     return cycles

@@ -6,6 +6,7 @@ Nothing here uses the closed form of folds.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -74,35 +75,43 @@ class SystolicUnits:
             batch = max(np.ceil(mean), 1.0)
         flow = self.name["dataflow"]
         sr, sc, t = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
-        rows, cols = self.number["rows"], self.number["cols"]
         if self.peer:
             return self._peer(sr, sc, t, batch), 0.0, 0.0
         widths = tuple(float(x[row]) for x in (ops.a_width, ops.b_width, ops.out_width))
         moved = batch * self._bytes((m, k, n), widths, len(self._pieces(sr, t)))
         ways = self._ways(sr, sc, t, batch)
-        for parts in self._parts(m, batch * np.ceil(sr / rows) * np.ceil(sc / cols)):
+        for parts in self._parts(m, batch, sr, sc):
             # Rows of inputs in parts, of which each is a product.
             part = float(np.ceil(m / parts))
             sides = {"ws": (sr, sc, part), "os": (part, sc, t), "is": (sr, part, t)}[flow]
             ways += self._ways(*sides, np.ceil(mean * parts))
         return (*min(ways, key=sum), moved)
 
-    def _parts(self, m: float, folds: float) -> set[int]:
+    def _parts(self, m: float, batch: float, sr: float, sc: float) -> set[int]:
         """Into how many parts the rows of inputs may be cut: few for each array."""
-        if folds > 4 * self.number["arrays"]:
+        down, across = np.ceil(sr / self.number["rows"]), np.ceil(sc / self.number["cols"])
+        arrays, folds = self.number["arrays"], batch * down * across
+        if folds > 4 * arrays:
             return set()
-        numbers = (max(each * self.number["arrays"] // folds, each) for each in (1, 2, 4))
-        return {int(min(number, m)) for number in numbers} - {0, 1}
+        # Folds along the side that is cut are parts themselves.
+        whole = batch * {"ws": down * across, "os": across, "is": down}[self.name["dataflow"]]
+        few = {each * arrays // beside for each in (1, 2, 4) for beside in (folds, whole)}
+        few |= {2**i for i in range(1, 9)}
+        return {int(min(number, m)) for number in few} - {0, 1}
 
     def _ways(self, sr: float, sc: float, t: float, batch: float) -> list[tuple[float, float]]:
         """Cycles taken, and of load and skew, with any number of products side by side."""
         rows, cols = self.number["rows"], self.number["cols"]
-        pieces = self._pieces(sr, t)
         most = int(min(max(min(rows // sr, cols // sc), 1), batch))
         ways = []
         for together in range(1, most + 1):
-            each = [self._folds(sr, sc, piece, batch, together) for piece in pieces]
-            ways.append((sum(taken for taken, _ in each), max(wait for _, wait in each)))
+            shapes, instances = self._shapes(sr, sc, together), int(np.ceil(batch / together))
+            folds, share = instances * len(shapes), t
+            if self.name["dataflow"] != "os" and folds < self.number["arrays"]:
+                share = np.ceil(t / (self.number["arrays"] // folds))
+            pieces = self._pieces(sr, share)  # all of the same length
+            taken, wait = self._folds(shapes, pieces[0], instances)
+            ways.append((len(pieces) * taken, wait))
         return ways
 
     def _pieces(self, sr: float, t: float) -> list[float]:
@@ -133,27 +142,31 @@ class SystolicUnits:
                     total += high * wide * a * pieces + n * high * b
         return total
 
-    def _folds(
-        self, sr: float, sc: float, t: float, batch: float, together: int
-    ) -> tuple[float, float]:
-        """Cycles taken, and of load and skew, with so many products side by side."""
-        rows, cols, arrays = (self.number[key] for key in ("rows", "cols", "arrays"))
-        instances = int(np.ceil(batch / together))
-        shapes = [
+    def _shapes(self, sr: float, sc: float, together: int) -> list[tuple[float, float]]:
+        """Rows and columns of each fold of so many products side by side."""
+        rows, cols = self.number["rows"], self.number["cols"]
+        return [
             (min(rows, sr - r * rows) * together, min(cols, sc - c * cols) * together)
             for r in range(int(np.ceil(sr / rows)))
             for c in range(int(np.ceil(sc / cols)))
         ]
-        folds = instances * len(shapes)
-        if self.name["dataflow"] != "os" and folds < arrays:
-            t = np.ceil(t / (arrays // folds))
-        serial = self.name["preload"] == "serial"
-        cost = [2 * r + c + t - 2 if serial else max(t, r) for r, c in shapes]
-        end = _deal(cost, instances, int(arrays))
-        if serial:
-            return end, 0.0
-        r, c = shapes[-1]
-        return end, shapes[0][0] + r + c - 2
+
+    def _folds(
+        self, shapes: list[tuple[float, float]], t: float, instances: int
+    ) -> tuple[float, float]:
+        """Cycles taken, and of load and skew until the last result is out, whichever fold has it.
+
+        The operands of the first fold of an array are loaded before it; outputs leave after it.
+        """
+        arrays, os = int(self.number["arrays"]), self.name["dataflow"] == "os"
+        if self.name["preload"] == "serial":
+            return _deal([2 * r + c + t - 2 for r, c in shapes], instances, arrays)[0], 0.0
+        cost = [max(t, r) for r, _ in shapes]
+        # Beyond what a fold takes of its array.
+        after = [t + (2 * r if os else r) + c - 2 - max(t, r) for r, c in shapes]
+        before = [0.0 if os else r for r, _ in shapes]
+        end, done = _deal(cost, instances, arrays, before, after)
+        return end, done - end
 
     def _peer(self, sr: float, sc: float, t: float, batch: float) -> float:
         """Cycles by the peer's convention: whole folds, one array, no drain for os."""
@@ -185,14 +198,28 @@ class SystolicUnits:
         return weights, read, written
 
 
-def _deal(cost: list[float], instances: int, arrays: int) -> float:
-    """Cycles until the last of `instances` lists of folds is done on the arrays."""
-    if arrays == 1:
-        return sum(cost) * instances
+def _deal(
+    cost: list[float],
+    instances: int,
+    arrays: int,
+    before: Sequence[float] = (),
+    after: Sequence[float] = (),
+) -> tuple[float, float]:
+    """Cycles until the arrays are free of `instances` lists of folds, and until all is done.
+
+    before : cycles of each fold ahead of it where it is the first of its array; after : beyond it,
+    beside the next. Empty: none.
+    """
+    before, after = before or [0.0] * len(cost), after or [0.0] * len(cost)
     if instances * len(cost) > 20_000:
-        return sum(cost) * instances / arrays
-    free = [0.0] * arrays
+        end = sum(cost) * instances / arrays
+        return end, end + max(before) + max(after)
+    free = [(0.0, place, -1.0) for place in range(min(arrays, instances * len(cost)))]
+    done = 0.0
     for _ in range(instances):
-        for cycles in cost:
-            heapq.heappush(free, heapq.heappop(free) + cycles)
-    return max(free)
+        for cycles, ahead, beyond in zip(cost, before, after, strict=True):
+            begin, place, first = heapq.heappop(free)
+            first = ahead if first < 0.0 else first
+            heapq.heappush(free, (begin + cycles, place, first))
+            done = max(done, first + begin + cycles + beyond)
+    return max(begin for begin, _, _ in free), done

@@ -80,6 +80,11 @@ class Sides:
     grows: Array
     pieces: Array
 
+    @property
+    def piece(self) -> Array:
+        """(N, D) stream of one piece."""
+        return self.stream / self.pieces
+
     def at(self, products: Array) -> Sides:
         """Some of the products."""
         return Sides(**{name: getattr(self, name)[products] for name in self.__annotations__})
@@ -178,7 +183,7 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, ...]:
     s = _cut(s)
 
     def of(s: Sides, g: _Groups) -> tuple[Array, ...]:
-        taken = _busy(s, a, g, s.stream)
+        taken = _busy(s, a, g, s.piece)
         cycles = _one_array(s, a, g, taken)
         if not (a.count > 1.0).any():
             return cycles, taken
@@ -197,7 +202,7 @@ def serial(s: Sides, a: Arrays) -> tuple[Array, ...]:
 
 def _cut(s: Sides) -> Sides:
     """The products with a fold for each piece of the stream."""
-    return replace(s, stream=s.stream / s.pieces, batch=np.maximum(s.batch, 1.0) * s.pieces)
+    return replace(s, batch=np.maximum(s.batch, 1.0) * s.pieces)
 
 
 def _least(
@@ -270,7 +275,7 @@ def _one_array(s: Sides, a: Arrays, g: _Groups, taken: Array) -> Array:
     Folds come column by column. Of the last fold of a row or a column, and of those before it,
     one is the last to finish: a thin fold is done sooner than a thick one that began before.
     """
-    t = s.stream
+    t = s.piece
     below, behind = np.maximum(t, g.last), np.maximum(t, g.whole)
     first = np.where(a.os, 0.0, g.whole - behind)
     whole, last = g.whole, g.last
@@ -323,7 +328,7 @@ def _deal(s: Sides, a: Arrays, g: _Groups) -> _Deal:
     folds = np.where(folds > 0.0, folds, 1.0)  # of a product that a model beside others lacks
     shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
     pieces = np.ceil(s.pieces / shares)
-    stream = np.ceil(s.stream * s.pieces / shares) / pieces
+    stream = np.ceil(s.stream / shares) / pieces
     return _Deal(shares, shares * folds, pieces, stream, shares * pieces / s.pieces)
 
 
