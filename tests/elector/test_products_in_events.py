@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ ALL = 1e9
 
 def dealt(flow: str, preload: str, x: dict[str, float]) -> float:
     """Cycles of a product, its folds dealt one by one."""
-    units = SystolicUnits.__new__(SystolicUnits)
+    units: Any = SystolicUnits.__new__(SystolicUnits)
     number = {name: x[name] for name in ("rows", "cols", "arrays")}
     units.number = number | {"accumulators": x["sums"] * 4.0 * x["cols"] * x["arrays"]}
     units.name, units.peer, units.i = {"dataflow": flow, "preload": preload}, False, 0
@@ -35,8 +36,8 @@ def closed(flow: str, preload: str, x: dict[str, np.ndarray]) -> np.ndarray:
     """(D,) cycles of a product each, in closed form."""
     m, k, n, batch = (x[name][None] for name in ("m", "k", "n", "batch"))
     rows, cols, stream = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
-    here = [np.full(x["rows"].shape, flow == name) for name in ("os", "is")]
-    a = Arrays(x["rows"], x["cols"], x["arrays"], *here, x["sums"])
+    os, inputs = (np.full(x["rows"].shape, flow == name) for name in ("os", "is"))
+    a = Arrays(x["rows"], x["cols"], x["arrays"], os, inputs, x["sums"])
     nr, nc = folds(rows, a.rows), folds(cols, a.cols)
     grows = np.zeros((1, 1), dtype=bool)
     s = Sides(rows, cols, stream, batch, batch, nr, nc, grows, pieces(stream, nr, a))

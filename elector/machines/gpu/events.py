@@ -169,11 +169,11 @@ class GpuUnits:
         row, at = ops.rows[r], self.rates[r]
         unit = "tensor cores" if self.tensor else "CUDA cores"
         if row.matmul and row.in_attention and row.phase == "decode":
-            streaming = self._streamed(r)
+            streaming = self._streamed(r) + self._quantising(r)
             moving = self._passed(r, 1.0)
             return ("L2", moving) if moving > streaming else (unit, streaming)
         if in_flash(row) and ops.workload.attention == "flash":
-            return unit, self._blocks(r) / at.clock
+            return unit, self._blocks(r) / at.clock + self._quantising(r)
         if row.matmul:
             return unit, self._cycles(r) / at.clock + self._quantising(r)
         elements, inside = float(ops.m[r, i]), not self.passes[r]
