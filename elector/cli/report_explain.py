@@ -47,6 +47,7 @@ def explanation(derivation: Record, title: str, format: str) -> None:
         ]
         header = ("figure of a data sheet", "value", "evidence")
         click.echo("\n" + text.table(cells, header, right=(1,), fold=(0, 2)))
+    _constants(derivation.get("constants", ()))
     if derivation["rows"]:
         click.echo("\nrows of the technology tables\n" + _rows_table(derivation["rows"]))
         click.echo(f"\n{derivation['assumed']} of {len(derivation['rows'])} rows are assumed")
@@ -55,6 +56,21 @@ def explanation(derivation: Record, title: str, format: str) -> None:
 def _result(name: str, value: float) -> str:
     """A result as people read it."""
     return registry().show(name, value)
+
+
+def _constants(constants: Sequence[Record]) -> None:
+    """Constants that seconds rest on, each a row of a table with its source."""
+    cells = [
+        [
+            constant["name"],
+            f"{constant['value']:g}" + (f" {constant['unit']}" if constant["unit"] != "1" else ""),
+            f"{constant['evidence']}: {constant['source']}",
+        ]
+        for constant in constants
+    ]
+    if cells:
+        header = ("constant of kernels", "value", "evidence")
+        click.echo("\n" + text.table(cells, header, right=(1,), fold=(0, 2)))
 
 
 def _parts(parts: Sequence[Record]) -> None:

@@ -178,6 +178,8 @@ class Machine:
     supports : (units, number format) -> (D,) bool; None: the native one only.
     stated : settings of which the evidence is kept: prices themselves, and rates that seconds
         follow.
+    constants : (operations, units) -> constants that seconds of the first design rest on beside
+        its settings, each a row of a table with its source, for `explain`; None: none.
     implementations : software stacks it can run.
     serving_only : those of them that run models and train none.
     chunks : software stack -> tokens of a prompt that it reads at once, 0 for all of them; empty:
@@ -210,6 +212,7 @@ class Machine:
     events: Callable[[Case], EventModel] | None
     supports: Callable[[Units, str], Array] | None = None
     stated: tuple[str, ...] = ()
+    constants: Callable[[Operations, Units], list[dict[str, object]]] | None = None
     implementations: tuple[str, ...] = ("eager",)
     serving_only: tuple[str, ...] = ()
     chunks: Mapping[str, int] = field(default_factory=dict)

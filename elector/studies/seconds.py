@@ -41,6 +41,7 @@ def latency(
         "accounts": {name: _account(waited[name]) for name in chosen},
         "clocks": _clocks(chunk, chosen),
         "figures": _figures(chunk),
+        "constants": _constants(chunk),
         **priced.by_unit(chunk, terms),
         **priced.cited(terms, technology),
     }
@@ -109,6 +110,16 @@ def _figures(chunk: Chunk) -> list[dict[str, object]]:
         }
         for key, (known, codes) in units.evidence.items()
         if key not in prices
+    ]
+
+
+def _constants(chunk: Chunk) -> list[dict[str, object]]:
+    """Constants that seconds rest on beside settings, each with its source: of every unit."""
+    return [
+        {**constant, **({"unit_name": start[:-1]} if start else {})}
+        for start, own in members(chunk).items()
+        if own.machine.constants is not None
+        for constant in own.machine.constants(own.ops, own.units)
     ]
 
 

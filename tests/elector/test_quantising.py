@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,35 @@ def test_products_alone_reach_their_own_share_of_main_memory() -> None:
         seconds = _product("b200-sxm-192gb", "1x65536x16384", workload__precision=precision)
         least = weights * width / (sheet * reached)
         assert least < seconds < 1.15 * least + 10e-6, precision
+
+
+def test_explain_names_what_kernels_take_with_unit_and_source() -> None:
+    explained = elector.explain(
+        "gemm:2048x4096x4096", "b200-sxm-192gb", "latency_s", settings=ALONE
+    )
+    told: Any = {constant["name"]: constant for constant in explained["constants"]}  # type: ignore[attr-defined]
+    for name, value in stacks()["vllm"].items():
+        if name in ("quantise.kernels", "quantise.bytes", "quantise.cycles", "splits.fp8"):
+            assert told[f"vllm.{name}"]["value"] == value
+    assert told["vllm.quantise.bytes"]["unit"] == "byte" and told["vllm.kernel"]["unit"] == "us"
+    assert "vllm.step" not in told  # around products alone there is none
+    assert all(constant["source"] and constant["evidence"] for constant in told.values())
+    own = told["blackwell.fp8.tile_cycles"]
+    assert own["table"] == "gpu_products.csv"
+    assert own["value"] == gpu_kernels.measured_tiles()["blackwell", "fp8"]["tile_cycles"]
+    # a family without rows of its own has those of all chips, and formats without scales none
+    plain = {**ALONE, "workload.precision": "bf16"}
+    explained = elector.explain("gpt2", "rtx-pro-6000", "latency_s", settings=plain)
+    names = {constant["name"] for constant in explained["constants"]}  # type: ignore[attr-defined]
+    assert {"gpu.tile_cycles", "blackwell-rtx.bf16.flash_share", "vllm.step"} <= names
+    assert not any("quantise" in name or "splits" in name for name in names)
+
+
+def test_events_quantise_what_attention_in_one_kernel_multiplies() -> None:
+    """Queries of 64 x 512 tokens: 25 million values in each of twelve layers, 4 % of a pass."""
+    settings: dict[str, object] = {**ALONE, "workload.batch": 64, "workload.sequence_length": 512}
+    settings["workload.attention"] = "flash"
+    simulated = elector.simulate("bert-base", "h100-sxm-80gb", settings=settings)["latency_s"]
+    cells = columns_of({"model": "bert-base", "accelerator": "h100-sxm-80gb", **settings}, 1)
+    events = timeline(inspect(cells, Technology.load()))
+    assert events.seconds == pytest.approx(float(str(simulated)), rel=0.025)

@@ -40,6 +40,7 @@ from elector.machines.contract import (
 )
 from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
 from elector.machines.gpu.automatic import alike, automatic, chips_of
+from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
     UNPACK_ROWS,
     Constants,
@@ -541,6 +542,7 @@ GPU = Machine(
     events=events,
     supports=supports,
     stated=("idle_power", "die", *RATES),
+    constants=cited,
     implementations=IMPLEMENTATIONS,
     serving_only=SERVING_ONLY,
     chunks=CHUNKS,

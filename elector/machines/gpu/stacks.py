@@ -150,15 +150,24 @@ def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, floa
 
     A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
     """
-    kind = "quantise.group" if workload.format.activations.grouped else "quantise"
+    kind = quantising_kind(workload)
     return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"], stack[f"{kind}.cycles"]
+
+
+def quantising_kind(workload: Workload) -> str:
+    """What constants of kernels that quantise are named: groups of values have their own."""
+    return "quantise.group" if workload.format.activations.grouped else "quantise"
 
 
 def splitting(stack: dict[str, float], workload: Workload) -> float:
     """Parts into which kernels cut the sum of a product, at most."""
+    return stack.get(splits_of(workload), float(SPLITS[-1]))
+
+
+def splits_of(workload: Workload) -> str:
+    """The constant that says so; formats without one are cut as suits."""
     products = workload.format.products
-    name = "group" if products.grouped else products.name
-    return stack.get(f"splits.{name}", float(SPLITS[-1]))
+    return f"splits.{'group' if products.grouped else products.name}"
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:

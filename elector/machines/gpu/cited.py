@@ -1,0 +1,74 @@
+"""The constants of kernels that seconds of a GPU rest on, each with its unit and source."""
+
+from __future__ import annotations
+
+import functools
+
+from elector.base.table import DATA, read_rows
+from elector.machines.contract import Units
+from elector.machines.gpu.kernels import TILES_OF, constants
+from elector.machines.gpu.stacks import alone, quantised, quantising_kind, splits_of
+from elector.operations.rows import Operations
+
+
+def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
+    """What the first design's kernels take: of its stack and, of products, of its family of chips.
+
+    ops : its operations. units : its settings.
+
+    Each with `name`, `value`, `unit`, `evidence`, `source` and the `table` it is a row of.
+    """
+    names, codes = units.names["architecture"]
+    family, format = str(names[int(codes[0])]), ops.format.products
+    cores = bool(units.flag("tensor")[0]) and format.significand <= constants().tensor_significand
+    return [*_of_stack(ops), *_of_products(family if cores else "", format.name)]
+
+
+def _of_stack(ops: Operations) -> list[dict[str, object]]:
+    workload, table = ops.workload, _rows("implementations.csv")
+    wanted = ["host", "kernel"]
+    if not alone(ops.rows):
+        wanted += ["step", *(["update"] if workload.training else [])]
+    if quantised(ops.rows, workload).any():
+        kind = quantising_kind(workload)
+        wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
+    wanted.append(splits_of(workload))
+    rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}
+    return [
+        _cited(f"{workload.implementation}.{name}", rows[name], "value", "implementations.csv")
+        for name in wanted
+        if name in rows
+    ]
+
+
+def _of_products(family: str, format: str) -> list[dict[str, object]]:
+    """Constants of products; family : of chips, "" where what was timed on it does not count."""
+    shared = {row["quantity"]: row for row in _rows("gpu.csv")}
+    own: dict[str, str] = {}
+    for row in _rows("gpu_products.csv"):
+        if row["architecture"] == family and format in row["formats"].split("|"):
+            own = row
+    cells = []
+    for name in TILES_OF:
+        if own.get(name):
+            row = {**own, "unit": shared[name]["unit"]}
+            cells.append(_cited(f"{family}.{format}.{name}", row, name, "gpu_products.csv"))
+        else:
+            cells.append(_cited(f"gpu.{name}", shared[name], "value", "gpu.csv"))
+    return cells
+
+
+def _cited(name: str, row: dict[str, str], value: str, table: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "value": float(row[value]),
+        "unit": row["unit"],
+        "evidence": row["evidence"],
+        "source": row["source"],
+        "table": table,
+    }
+
+
+@functools.cache
+def _rows(name: str) -> list[dict[str, str]]:
+    return read_rows(DATA / name)
