@@ -135,7 +135,7 @@ def _units(data: object, file: object, load: Loader) -> tuple[tuple[Member, ...]
 def _links(
     data: object, members: tuple[Member, ...], file: object
 ) -> tuple[tuple[Link, ...], Settings]:
-    names, fields = [m.name for m in members], schema("link")
+    names = [m.name for m in members]
     if not isinstance(data, list):
         raise InputError("must be a list", file=file, field="links", value=data)
     links: list[Link] = []
@@ -158,21 +158,23 @@ def _links(
         seen.add(frozenset(ends))
         link = Link((str(ends[0]), str(ends[1])))
         links.append(link)
-        for key, value in entry.items():
-            if key in ("between", "source"):
-                continue
-            if key not in fields:
-                raise InputError(
-                    "unknown key",
-                    file=file,
-                    field=at,
-                    value=key,
-                    allowed=["between", "source", *fields],
-                )
-            settings[f"links.{link.name}.{key}"] = fields[key].parse(
-                value, file=file, field=f"{at}.{key}"
-            )
+        for key, value in _link_settings(entry, at, file).items():
+            settings[f"links.{link.name}.{key}"] = value
     return tuple(links), settings
+
+
+def _link_settings(entry: Mapping[str, object], at: str, file: object) -> Settings:
+    """What an entry says of its link; at : its field in the file."""
+    fields = schema("link")
+    settings: Settings = {}
+    for key, value in entry.items():
+        if key in ("between", "source"):
+            continue
+        if key not in fields:
+            allowed = ["between", "source", *fields]
+            raise InputError("unknown key", file=file, field=at, value=key, allowed=allowed)
+        settings[key] = fields[key].parse(value, file=file, field=f"{at}.{key}")
+    return settings
 
 
 def read_rules(

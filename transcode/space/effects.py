@@ -31,6 +31,7 @@ from elector.evaluation.applies import (
     untrained,
 )
 from elector.evaluation.resolve import AUTO, UNFUSED
+from transcode.accuracy.source_settings import LOSS
 from transcode.space.codes import Space
 from transcode.space.parts import Parameter
 from transcode.space.resolved import accelerator_settings
@@ -51,6 +52,21 @@ class _Given:
     label: str
     parameter: Parameter | None = None
     workload: str | None = None
+
+
+def require_source_used(space: Space, fail: Fail) -> None:
+    """Refuses a source of accuracy that nothing in the space asks."""
+    used = {*(o.name for o in space.objectives), *space.record}
+    for expression in (*space.constraints, *space.define.values()):
+        used |= set(expression.names)
+    if used & set(space.accuracy.names):
+        return
+    wanted = space.accuracy.quantity
+    raise fail(
+        f"changes nothing in this space: no objective, constraint or record asks for {wanted}",
+        "accuracy",
+        hint=f"objectives: {{{wanted}: {'min' if wanted == LOSS else 'max'}}}",
+    )
 
 
 def check(space: Space, fail: Fail) -> None:

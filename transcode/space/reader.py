@@ -20,7 +20,6 @@ from elector.describe.layered import layer_field
 from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import AccuracySettings
-from transcode.accuracy.source_settings import LOSS
 from transcode.accuracy.source_settings import read as read_accuracy
 from transcode.space import effects, grammar, layers, pricing
 from transcode.space.codes import Space
@@ -111,8 +110,7 @@ class _SpaceReader:
         name = self.data.get("name", default)
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise self.fail("must be text", "name", value=name)
-        name = str(name)
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name := str(name)):
             words = "a name is letters, digits, dot, dash, a hundred at most"
             raise self.fail(words, "name", value=name)
         return name
@@ -202,7 +200,7 @@ class _SpaceReader:
                     group=group,
                     parent=parent,
                     scale=scale,
-                    unit=_unit(own),
+                    unit="text" if own.type in ("choice", "text") else own.unit or "1",
                 )
             )
         if key == "model":
@@ -395,7 +393,8 @@ class _SpaceReader:
         )
         pricing.check(space, self.fail)
         effects.check(space, self.fail)
-        self.require_source_used(space)
+        if "accuracy" in self.data:
+            effects.require_source_used(space, self.fail)
         wanted = [("objectives", o.name) for o in space.objectives]
         for at, name in (*wanted, *(("record", name) for name in space.record)):
             if name in space.names:
@@ -412,20 +411,6 @@ class _SpaceReader:
                 if used not in space.define and used not in space.names:
                     self.check_workload(space, used, f"define.{name}")
         return space
-
-    def require_source_used(self, space: Space) -> None:
-        """Refuses a source of accuracy that nothing in the space asks."""
-        used = {*(o.name for o in space.objectives), *space.record}
-        for expression in (*space.constraints, *space.define.values()):
-            used |= set(expression.names)
-        if "accuracy" in self.data and not used & set(space.accuracy.names):
-            wanted = space.accuracy.quantity
-            raise self.fail(
-                f"changes nothing in this space: no objective, constraint or record asks for "
-                f"{wanted}",
-                "accuracy",
-                hint=f"objectives: {{{wanted}: {'min' if wanted == LOSS else 'max'}}}",
-            )
 
     def filters(
         self, quantities: Mapping[str, grammar.NamedQuantity]
@@ -474,13 +459,6 @@ class _SpaceReader:
         if setting_field(name) is not None and not is_number(name):
             raise self.fail("is a setting whose values are no numbers", where, value=name)
         if several:
-            raise self.fail(
-                "with several workloads a result needs the name of one",
-                where,
-                value=name,
-                hint="such as " + ", ".join(f"{w}.{name}" for w in space.workloads),
-            )
-
-
-def _unit(known: Field) -> str:
-    return "text" if known.type in ("choice", "text") else known.unit or "1"
+            words = "with several workloads a result needs the name of one"
+            hint = "such as " + ", ".join(f"{w}.{name}" for w in space.workloads)
+            raise self.fail(words, where, value=name, hint=hint)

@@ -26,6 +26,7 @@ import numpy as np
 
 from elector.base import units
 from elector.base.table import DATA, read_csv, read_rows
+from elector.machines.counts import sum_rows
 
 Array = np.ndarray
 
@@ -334,3 +335,21 @@ def vector_seconds(c: Constants, d: Device, simple: Array, special: Array) -> Ar
     simple : (R, D) operations of the lanes. special : (R, D) exponentials, roots, divisions.
     """
     return np.maximum(simple / (d.lanes * c.vector_share), special / d.special)
+
+
+def host_bound(launching: Array, device: Array) -> dict[str, Array]:
+    """Whether the host decides; where nothing is launched, nobody waits for it.
+
+    launching : (D,) seconds for which it launches kernels. device : (R, D) busy seconds.
+    """
+    busy = sum_rows(device)
+    return {"host_bound": (launching > busy) & (busy > 0.0)}
+
+
+def peak(d: Device) -> Array:
+    """(D,) multiply-accumulates a second of tensor cores, or of the lanes if those are more.
+
+    d : the devices.
+    """
+    rate = d.rate * d.clock * d.sms
+    return np.where(d.tensor, np.maximum(rate, d.lanes), rate)

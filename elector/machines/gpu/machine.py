@@ -49,7 +49,9 @@ from elector.machines.gpu.kernels import (
     cache_room,
     cache_seconds,
     constants,
+    host_bound,
     memory_seconds,
+    peak,
     product_seconds,
     tiles,
     vector_seconds,
@@ -192,23 +194,18 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute, passing = (each * count for each in _compute(p, d, index, touched))
-    through, crossing, working = _quantised(p, d, units, index)
+    through, crossing, quantising = _quantised(p, d, units, index)
     c = p.constants
     memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
     memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
     moved, touched = moved + crossing, touched + through
-    quantising = (
-        cache_seconds(c, d, through - crossing) * count,
-        memory_seconds(c, d, crossing) * count,
-        working * count,
-    )
-    starts = p.stack["kernel"] * times
-    clocked = _clocked(c, d, units, (compute, memory, starts), passing, quantising)
+    seconds = compute, memory, p.stack["kernel"] * times
+    clocked = _clocked(c, d, units, seconds, passing, tuple(x * count for x in quantising))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
-    bound = functools.partial(_host_bound, sum_rows(host) + start)
+    bound = functools.partial(host_bound, sum_rows(host) + start)
     return Activity(
         busy={"device": busy, "host": host},
         alone=busy,
@@ -216,7 +213,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         counts=_counts(p, d, index, moved * count, touched * count)
         | clocked.ran(busy, np.ones(index.size)),
         executed=ops.executed[index],
-        peak=_peak(d),
+        peak=peak(d),
         limits=_limits(p, units, index),
         fuse=np.zeros(index.size, dtype=bool),
         start=start,
@@ -231,22 +228,13 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     )
 
 
-def _host_bound(launching: Array, device: Array) -> dict[str, Array]:
-    """Whether the host decides, which launches for (D,) seconds; device : (R, D) busy seconds.
-
-    Where nothing is launched, nobody waits for it.
-    """
-    busy = sum_rows(device)
-    return {"host_bound": (launching > busy) & (busy > 0.0)}
-
-
 def _clocked(
     c: Constants,
     d: Device,
     units: Units,
     seconds: tuple[Array, Array, Array],
     passing: Array,
-    quantising: tuple[Array, Array, Array],
+    quantising: tuple[Array, ...],
 ) -> Clocked:
     """The device under its power limit; seconds : (R, D) of computing, of main memory and of
     the kernels' starts, over all runs; passing : between cache and SMs, beside them; quantising :
@@ -271,12 +259,6 @@ def _clocked(
         working=quantising[2] if quantising[2].any() else None,
         room=cache_room(c, d),
     )
-
-
-def _peak(d: Device) -> Array:
-    """(D,) multiply-accumulates a second of tensor cores, or of the lanes if those are more."""
-    rate = d.rate * d.clock * d.sms
-    return np.where(d.tensor, np.maximum(rate, d.lanes), rate)
 
 
 def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[Array, Array]:
@@ -377,16 +359,23 @@ def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
     return moved, touched
 
 
-def _quantised(p: PreparedGpu, d: Device, units: Units, index: Array) -> tuple[Array, Array, Array]:
+def _quantised(
+    p: PreparedGpu, d: Device, units: Units, index: Array
+) -> tuple[Array, Array, tuple[Array, Array, Array]]:
     """(R, D) bytes of one run that quantising a product's activations takes before it starts,
-    between cache and SMs, of these between main memory and chip, and seconds of the SMs: a cache
-    that holds what is read and written, 16 bits and the narrow ones, has them."""
+    between cache and SMs, and of these between main memory and chip: a cache that holds what is
+    read and written, 16 bits and the narrow ones, has them. And seconds, see `_clocked`."""
     ops = p.ops
     _, moved, cycles = quantising(p.stack, ops.workload)
     elements = ops.a_bytes[:, index] / ops.format.activations.width * p.quantised[:, None]
     through = elements * moved
     crossing = np.where(through > units.number("l2"), through, 0.0)
-    return through, crossing, elements * cycles / (d.sms * d.clock)
+    seconds = (
+        cache_seconds(p.constants, d, through - crossing),
+        memory_seconds(p.constants, d, crossing),
+        elements * cycles / (d.sms * d.clock),
+    )
+    return through, crossing, seconds
 
 
 def _loads(p: PreparedGpu, x: GpuProducts, splits: Array) -> Array:
