@@ -6,8 +6,15 @@ import functools
 
 from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
-from elector.machines.gpu.kernels import TILES_OF, constants
-from elector.machines.gpu.stacks import alone, quantised, quantising_kind, splits_of
+from elector.machines.gpu.kernels import SCALED, TILES_OF, constants, family_tiles
+from elector.machines.gpu.stacks import (
+    alone,
+    as_timed,
+    quantised,
+    quantising_kind,
+    splits_of,
+    stacks,
+)
 from elector.operations.rows import Operations
 
 
@@ -21,7 +28,8 @@ def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
     names, codes = units.names["architecture"]
     family, format = str(names[int(codes[0])]), ops.format.products
     cores = bool(units.flag("tensor")[0]) and format.significand <= constants().tensor_significand
-    return [*_of_stack(ops), *_of_products(family if cores else "", format.name)]
+    timed = as_timed(stacks()[ops.workload.implementation])
+    return [*_of_stack(ops), *_of_products(family if cores else "", format.name, timed)]
 
 
 def _of_stack(ops: Operations) -> list[dict[str, object]]:
@@ -33,6 +41,8 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
     wanted.append(splits_of(workload))
+    if workload.format.products.name in SCALED:
+        wanted.append("scaled.as_timed")
     rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}
     return [
         _cited(f"{workload.implementation}.{name}", rows[name], "value", "implementations.csv")
@@ -41,8 +51,12 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     ]
 
 
-def _of_products(family: str, format: str) -> list[dict[str, object]]:
-    """Constants of products; family : of chips, "" where what was timed on it does not count."""
+def _of_products(family: str, format: str, timed: bool) -> list[dict[str, object]]:
+    """Constants of products; family : of chips, "" where what was timed on it does not count.
+
+    timed : see `as_timed`.
+    """
+    format, mine = family_tiles(family, format, timed)
     shared = {row["quantity"]: row for row in _rows("gpu.csv")}
     own: dict[str, str] = {}
     for row in _rows("gpu_products.csv"):
@@ -50,7 +64,7 @@ def _of_products(family: str, format: str) -> list[dict[str, object]]:
             own = row
     cells = []
     for name in TILES_OF:
-        if own.get(name):
+        if name in mine:
             row = {**own, "unit": shared[name]["unit"]}
             cells.append(_cited(f"{family}.{format}.{name}", row, name, "gpu_products.csv"))
         else:

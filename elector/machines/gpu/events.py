@@ -30,6 +30,7 @@ from elector.machines.gpu.kernels import (
 )
 from elector.machines.gpu.stacks import (
     alone,
+    as_timed,
     in_flash,
     kernels,
     passes,
@@ -52,7 +53,8 @@ def _constants(case: Case) -> tuple[Constants, bool]:
     products, general = case.ops.format.products, constants()
     cores = bool(case.number["tensor"]) and products.significand <= general.tensor_significand
     names = case.units.names["architecture"]
-    own = tiles(general, names, products.name, np.array([cores]))
+    timed = as_timed(stacks()[case.ops.workload.implementation])
+    own = tiles(general, names, products.name, np.array([cores]), timed)
     return replace(general, **{name: float(getattr(own, name)[0]) for name in TILES_OF}), cores
 
 

@@ -127,6 +127,8 @@ class TileConstants:
     bandwidth_share: Array
 
 
+#: Formats of products whose kernels differ between stacks of software.
+SCALED = ("fp8", "nvfp4", "mxfp4")
 TILES_OF = tuple(f.name for f in fields(TileConstants))
 
 
@@ -143,17 +145,32 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
     return measured
 
 
+def family_tiles(architecture: str, format: str, as_timed: bool) -> tuple[str, dict[str, float]]:
+    """The format whose constants products of a family of chips take, and these; what is not among
+    them is as of all GPUs.
+
+    architecture, format : as in gpu_products.csv. as_timed : see `tiles`.
+    """
+    if format in SCALED and not as_timed:
+        format = "bf16"
+    return format, measured_tiles().get((architecture, format), {})
+
+
 def tiles(
-    c: Constants, architecture: tuple[Sequence[str], Array], format: str, tensor: Array
+    c: Constants,
+    architecture: tuple[Sequence[str], Array],
+    format: str,
+    tensor: Array,
+    as_timed: bool = True,
 ) -> TileConstants:
     """Constants of products of D devices in a number format.
 
     architecture : names, and each design's place (D,) among them. tensor : (D,) bool, whether the
-    products run on tensor cores.
+    products run on tensor cores. as_timed : those in fp8 and 4 bits run on the kernels that a
+    family's constants were fitted on; else they are as those in 16 bits, at their own rate.
     """
     names, codes = architecture
-    known = measured_tiles()
-    rows = [*(known.get((str(name), format), {}) for name in names), {}]
+    rows = [*(family_tiles(str(name), format, as_timed)[1] for name in names), {}]
     codes = np.where(tensor, codes, len(names))
     return TileConstants(
         **{

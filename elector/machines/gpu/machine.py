@@ -62,6 +62,7 @@ from elector.machines.gpu.stacks import (
     SERVING_ONLY,
     alone,
     appended,
+    as_timed,
     in_flash,
     kernels,
     passes,
@@ -171,8 +172,8 @@ def clock(units: Units) -> Array:
     return np.where(given > 0, given, units.number("boost_clock"))
 
 
-def device(p: Constants, units: Units, products: Format) -> Device:
-    """The devices as kernels see them, for products in one number format."""
+def device(p: Constants, units: Units, products: Format, as_timed: bool = True) -> Device:
+    """The devices as kernels see them, for products in one number format; see `tiles`."""
     hertz, sms = clock(units), units.number("sms")
     boost = units.number("boost_clock")
     # An operation is half a multiply-accumulate.
@@ -182,15 +183,14 @@ def device(p: Constants, units: Units, products: Format) -> Device:
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
-    own = tiles(p, units.names["architecture"], products.name, tensor)
-    bandwidth = units.number("bandwidth")
-    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
+    own = tiles(p, units.names["architecture"], products.name, tensor, as_timed)
+    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special, own)
 
 
 def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
     ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
-    d = device(p.constants, units, ops.format.products)
+    d = device(p.constants, units, ops.format.products, as_timed(p.stack))
     count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
     moved, touched = _bytes(p, index, q)
     compute, passing = (each * count for each in _compute(p, d, index, touched))

@@ -63,6 +63,7 @@ def stacks() -> dict[str, dict[str, float]]:
     products, and not what the kernel takes where it is timed alone.
     quantise.group.kernels, .bytes, .cycles : the same where groups of values have scales of their
     own. splits.int8, .fp8, .group : parts of k at most of products in these formats.
+    scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
     of a product); flash.rate : rate of its products over that of the family of chips.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
@@ -168,6 +169,12 @@ def splits_of(workload: Workload) -> str:
     """The constant that says so; formats without one are cut as suits."""
     products = workload.format.products
     return f"splits.{'group' if products.grouped else products.name}"
+
+
+def as_timed(stack: dict[str, float]) -> bool:
+    """Whether products in fp8 and 4 bits run on the kernels that a family's constants were fitted
+    on. Those in 16 bits are one library's; narrow ones each stack's own."""
+    return stack.get("scaled.as_timed", 0.0) > 0.0
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
