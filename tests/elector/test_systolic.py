@@ -55,8 +55,9 @@ def simulated(shape: Shape, seed: int, *arguments: Any, parts: int = 1) -> int:
 
 def fewest(shape: Shape, seed: int, *arguments: Any) -> int:
     """The least of them over the parts into which the rows of inputs may be cut."""
-    most = shape[0]
-    return min(simulated(shape, seed, *arguments, parts=n) for n in range(1, most + 1))
+    # Numbers of parts that come to the same rows in each are one.
+    numbers = {-(-shape[0] // n): n for n in range(shape[0], 0, -1)}.values()
+    return min(simulated(shape, seed, *arguments, parts=n) for n in numbers)
 
 
 def shapes_of(seed: int, count: int, most: int = 13) -> list[Shape]:
@@ -131,7 +132,9 @@ def test_several_arrays(flow: str, overlap: bool, tmp_path: Path) -> None:
         )
         for i, shape in enumerate(alike + rest):
             count = simulated(shape, i, rows, cols, flow, overlap, arrays)
-            least = fewest(shape, i, rows, cols, flow, overlap, arrays)
+            least = count
+            if ours[i] < count:
+                least = fewest(shape, i, rows, cols, flow, overlap, arrays)
             one_fold = 2 * rows + cols + shape[stream] - 2
             rest = 0 if shape in alike else one_fold
             assert least - rest <= ours[i] <= count + rest, shape

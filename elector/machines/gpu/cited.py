@@ -6,7 +6,7 @@ import functools
 
 from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
-from elector.machines.gpu.kernels import SCALED, TILES_OF, constants, family_tiles
+from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
     alone,
     as_timed,
@@ -41,7 +41,7 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
     wanted.append(splits_of(workload))
-    if workload.format.products.name in SCALED:
+    if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
     rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}
     return [

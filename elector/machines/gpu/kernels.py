@@ -26,6 +26,7 @@ import numpy as np
 
 from elector.base import units
 from elector.base.table import DATA, read_csv, read_rows
+from elector.describe.numbers import formats
 from elector.machines.counts import sum_rows
 
 Array = np.ndarray
@@ -127,8 +128,8 @@ class TileConstants:
     bandwidth_share: Array
 
 
-#: Formats of products whose kernels differ between stacks of software.
-SCALED = ("fp8", "nvfp4", "mxfp4")
+#: Bytes of a number of 16 bits.
+_WIDE = 2.0
 TILES_OF = tuple(f.name for f in fields(TileConstants))
 
 
@@ -145,15 +146,24 @@ def measured_tiles() -> dict[tuple[str, str], dict[str, float]]:
     return measured
 
 
+@functools.cache
+def narrow() -> frozenset[str]:
+    """Formats narrower than 16 bits of which families of chips have constants: kernels of their
+    products differ between stacks, those of 16 bits are one library's."""
+    return frozenset(name for _, name in measured_tiles() if formats()[name].width < _WIDE)
+
+
 def family_tiles(architecture: str, format: str, as_timed: bool) -> tuple[str, dict[str, float]]:
     """The format whose constants products of a family of chips take, and these; what is not among
     them is as of all GPUs.
 
     architecture, format : as in gpu_products.csv. as_timed : see `tiles`.
     """
-    if format in SCALED and not as_timed:
-        format = "bf16"
-    return format, measured_tiles().get((architecture, format), {})
+    known = measured_tiles()
+    if format in narrow() and not as_timed:
+        own = (name for family, name in known if family == architecture)
+        format = next((name for name in own if formats()[name].width == _WIDE), format)
+    return format, known.get((architecture, format), {})
 
 
 def tiles(
