@@ -131,7 +131,7 @@ def cases() -> list[Any]:
     """Every command with every failure, buffered and not; the quick tests take some of them."""
     parameters = []
     for command, (failure, case), unbuffered in product(ARGUMENTS, FAILURES.items(), ("", "1")):
-        quick = unbuffered == "" and (failure == "full" or command in QUICK)
+        quick = unbuffered == "" and command in QUICK
         name = f"{' '.join(command)}, {failure}{', unbuffered' * bool(unbuffered)}"
         marks = () if quick else (pytest.mark.slow,)
         parameters.append(pytest.param(command, case, unbuffered, id=name, marks=marks))

@@ -62,7 +62,7 @@ def results(model: str, machine: str, settings: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("name", [hashed, one_for_all])
+@pytest.mark.parametrize("name", [hashed, pytest.param(one_for_all, marks=pytest.mark.slow)])
 def test_names_decide_nothing(
     machine: str, mode: str, name: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,10 +117,11 @@ def entries(kind: str, family: str, mode: str) -> dict[str, tuple[str, list[Row]
     return {key: (entry_of(rows), rows) for key, rows in by_key.items()}
 
 
-def _quick(kind: str, family: str) -> bool:
-    """Every machine with encoders, and most families on one: fast enough for all runs."""
-    several = ("decoder", "encoder-decoder")
-    return (family == "encoder" and kind != "hybrid") or (kind == "gpu" and family in several)
+def _quick(kind: str, family: str, mode: str) -> bool:
+    """Machines with encoders, and most families on one: fast enough for all runs."""
+    if kind == "gpu":
+        return family in ("decoder", "encoder-decoder") and mode == "inference"
+    return family == "encoder" and kind != "hybrid"
 
 
 CASES = [
@@ -128,7 +129,7 @@ CASES = [
         kind,
         family,
         mode,
-        marks=() if _quick(kind, family) else pytest.mark.slow,
+        marks=() if _quick(kind, family, mode) else pytest.mark.slow,
     )
     for kind in ACCELERATORS
     for family in MODELS
@@ -218,7 +219,14 @@ def of_model(model: str, given: tuple[tuple[str, object], ...]) -> tuple[dict[st
     return result, notes
 
 
-@pytest.mark.parametrize("asked", ["unfused", "flash", "generate", "train"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *(pytest.param(way, marks=pytest.mark.slow) for way in ("unfused", "flash")),
+        "generate",
+        "train",
+    ],
+)
 @pytest.mark.parametrize("model", KINDS_OF_MODELS, ids=lambda model: Path(model).stem)
 def test_keys_of_a_model_move_figures_or_are_said_to_change_nothing(model: str, asked: str) -> None:
     """Each family x key: accepted and counted, accepted and said to be idle, or refused."""
