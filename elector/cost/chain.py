@@ -11,6 +11,7 @@ from elector.base.table import columns
 from elector.machines.contract import (
     Activity,
     Count,
+    Hold,
     Stream,
     Streams,
     streams_of,
@@ -97,12 +98,11 @@ class Scheduled:
         turns = self.activity.overlap.turns
         return None if turns is None else self._chosen(turns, rows)
 
-    def holds(self, rows: Array) -> list[tuple[Array, Array, Array]]:
-        """(N, P) seconds, the most, and those of computing, of each `Hold` of some rows."""
-        each = [(h.seconds, h.most, h.computing) for h in self.activity.overlap.holds]
+    def holds(self, rows: Array) -> list[Hold]:
+        """(N, P) of some rows, each `Hold`."""
         return [
-            (self._chosen(s, rows), self._chosen(m, rows), self._chosen(c, rows))
-            for s, m, c in each
+            Hold(*(self._chosen(x, rows) for x in (h.seconds, h.computing, h.most)))
+            for h in self.activity.overlap.holds
         ]
 
     def fuses(self, row: int) -> Array:

@@ -98,7 +98,7 @@ class Stage:
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
         free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
-        self.held = [designs.sum(np.minimum(s, most)) for s, most, _ in designs.holds(free)]
+        self.held = [designs.sum(np.minimum(h.seconds, h.most)) for h in designs.holds(free)]
         self.usual = _holding(ops, index, activity, places, layers)
 
     def some(self, places: Array) -> Stage:
@@ -300,9 +300,9 @@ class Stage:
                 works = np.maximum(works, seconds)
         last = works if own.computing is None else own.computing
         computing, each = (designs.spread(n) - 1.0) * works + last, []
-        for seconds, most, one in designs.holds(rows):
-            longer = np.where(turns, np.maximum(computing - one, 0.0), 0.0)
-            each.append(designs.sum(np.minimum(seconds + longer, most)))
+        for hold in designs.holds(rows):
+            longer = np.where(turns, np.maximum(computing - hold.computing, 0.0), 0.0)
+            each.append(designs.sum(np.minimum(hold.seconds + longer, hold.most)))
         return each
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:

@@ -171,7 +171,7 @@ def tiles(
     architecture: tuple[Sequence[str], Array],
     format: str,
     tensor: Array,
-    as_timed: bool = True,
+    as_timed: bool,
 ) -> TileConstants:
     """Constants of products of D devices in a number format.
 

@@ -172,7 +172,7 @@ def clock(units: Units) -> Array:
     return np.where(given > 0, given, units.number("boost_clock"))
 
 
-def device(p: Constants, units: Units, products: Format, as_timed: bool = True) -> Device:
+def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Device:
     """The devices as kernels see them, for products in one number format; see `tiles`."""
     hertz, sms = clock(units), units.number("sms")
     boost = units.number("boost_clock")
