@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import elector
-from elector.machines.systolic.cutting import overlapped, serial
+from elector.machines.systolic import cutting
+from elector.machines.systolic import folds as folds_of
+from elector.machines.systolic.cutting import PARTS, overlapped, serial
 from elector.machines.systolic.folds import Arrays, Sides, folds, pieces
 
 FLOWS = ("ws", "os", "is")
@@ -118,3 +120,34 @@ def test_heads_that_share_a_key_head_are_no_slower(flow: str) -> None:
         for heads in (1, 73)
     )
     assert shared["latency_s"] <= own["latency_s"]
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_no_number_of_parts_that_is_left_out_would_be_sooner(flow: str) -> None:
+    """Beside every number of the list, worked out for each product."""
+    x = drawn(6, 2_000)
+    here = [np.full(2_000, flow == name) for name in ("os", "is")]
+    a = Arrays(x["rows"], x["cols"], x["arrays"], *here, np.floor(x["n"] / 2.0) + 1.0)
+
+    def sides(rows_of_inputs: np.ndarray, number: np.ndarray) -> Sides:
+        m, k, n = rows_of_inputs[None], x["k"][None], x["n"][None]
+        rows, cols, stream = {"ws": (k, n, m), "os": (m, n, k), "is": (k, m, n)}[flow]
+        nr, nc = folds(rows, a.rows), folds(cols, a.cols)
+        batch = (x["batch"] * number)[None]
+        cut = pieces(stream, nr, a)
+        return Sides(rows, cols, stream, batch, batch, nr, nc, np.zeros((1, 1), bool), cut)
+
+    whole = sides(x["m"], np.ones(2_000))
+    several = {number: np.minimum(number, x["m"]) for number in PARTS}
+    parts = [sides(np.ceil(x["m"] / number), number) for number in several.values()]
+    few = cutting._few(whole, a)
+    for way, bound, of in (
+        (overlapped, folds_of.overlapped_bound, folds_of.overlapped),
+        (lambda s, a: (serial(s, a),), folds_of.serial_bound, folds_of.serial),
+    ):
+        tried = [of(s, a) for s in parts]
+        for s, values in zip(parts, tried, strict=True):
+            for least, value in zip(bound(s, a), values, strict=True):
+                assert (least <= value * (1.0 + 1e-12)).all()
+        for least, *each in zip(way(whole, a), *tried, strict=True):
+            assert (least[few] <= np.min(each, axis=0)[few] * (1.0 + 1e-11)).all()

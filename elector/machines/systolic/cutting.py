@@ -22,7 +22,7 @@ of these: idle arrays share the stream of a fold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from elector.machines.systolic.folds import Array, Arrays, Sides, group_sizes, p
 
 #: Parts into which the rows of inputs of a product may be cut: the same list for every product.
 PARTS = group_sizes(16, 1.125, 65536)
+_NUMBERS = np.array(PARTS[1:], dtype=float)
 #: Most folds of each array, where these are counted exactly.
 _WAVES = np.arange(1.0, 9.0)[:, None]
 #: Folds for each place in the arrays, or cycles for each of the skew, up to which products are cut:
@@ -38,6 +39,8 @@ _WAVES = np.arange(1.0, 9.0)[:, None]
 _FEW = 16.0
 #: Folds along a side up to which their edges are laid side by side.
 _EDGES = 4.0
+#: A cut that gains less than the digits of a number hold is none.
+_SOONER = 1.0 - 1e-12
 #: Products that are cut at once: their parts lie in memory together.
 _AT_ONCE = 2048
 
@@ -45,6 +48,15 @@ _AT_ONCE = 2048
 _Of = Callable[[Sides, Arrays], tuple[Array, ...]]
 #: The same of so many waves of parts, (8, E); of the rows and columns of the largest.
 _OfWaves = Callable[[Sides, Array, Array], tuple[Array, ...]]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How folds follow one another: what products take, at least take, and take in waves."""
+
+    of: _Of
+    bound: _Of
+    waves: _OfWaves
 
 
 def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
@@ -59,7 +71,7 @@ def overlapped(s: Sides, a: Arrays) -> tuple[Array, Array]:
         taken = _WAVES * s.pieces * longest
         return taken - longest + stream - 2.0 + 2.0 * rows + cols, taken
 
-    cycles, taken = _least(s, a, folds.overlapped, waves)
+    cycles, taken = _least(s, a, _Way(folds.overlapped, folds.overlapped_bound, waves))
     return cycles, taken
 
 
@@ -72,35 +84,56 @@ def serial(s: Sides, a: Arrays) -> Array:
     def waves(s: Sides, rows: Array, cols: Array) -> tuple[Array, ...]:
         return (_WAVES * s.pieces * (s.piece + 2.0 * rows + cols - 2.0),)
 
-    (cycles,) = _least(s, a, folds.serial, waves)
+    (cycles,) = _least(s, a, _Way(folds.serial, folds.serial_bound, waves))
     return cycles
 
 
-def _least(s: Sides, a: Arrays, of: _Of, waves: _OfWaves) -> tuple[Array, ...]:
-    """The least of what `of` makes, each (N, D), over the numbers of parts of a product."""
-    best = of(s, a)
+def _least(s: Sides, a: Arrays, way: _Way) -> tuple[Array, ...]:
+    """The least of what a way makes, each (N, D), over the numbers of parts of a product."""
+    best = way.of(s, a)
     product, design = np.nonzero(_few(s, a))
     for begin in range(0, product.size, _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
         at = product[part], design[part]
         few, arrays = s.each(*at), a.of(at[1])
-        tried = zip(best, _listed(few, arrays, of), _in_waves(few, arrays, waves), strict=True)
-        for values, listed, exact in tried:
-            values[at] = np.minimum(values[at], np.minimum(listed, exact))
+        exact = _in_waves(few, arrays, way.waves)
+        known = [np.minimum(values[at], e) for values, e in zip(best, exact, strict=True)]
+        for values, least in zip(best, _listed(few, arrays, way, known), strict=True):
+            values[at] = least
     return best
 
 
-def _listed(s: Sides, a: Arrays, of: _Of) -> list[Array]:
-    """(E,) the least of what `of` makes of (1, E) products in the listed numbers of parts."""
+def _listed(s: Sides, a: Arrays, way: _Way, known: list[Array]) -> list[Array]:
+    """(E,) the least of what is known and (1, E) products in the listed numbers of parts."""
+    each, number = _tried(s, a, known[0])
+    parts = _parts(s.each(np.zeros_like(each), each), a.of(each), number)
+    pairs = zip(way.bound(parts, a.of(each)), known, strict=True)
+    sooner = np.logical_or.reduce([bound[0] < _SOONER * least[each] for bound, least in pairs])
+    (place,) = np.nonzero(sooner)
+    if place.size:
+        each = each[place]
+        first = np.flatnonzero(np.diff(each, prepend=-1))
+        parts = parts.each(np.zeros_like(place), place)
+        for least, values in zip(known, way.of(parts, a.of(each)), strict=True):
+            at = each[first]
+            least[at] = np.minimum(least[at], np.minimum.reduceat(values[0], first))
+    return known
+
+
+def _tried(s: Sides, a: Arrays, known: Array) -> tuple[Array, Array]:
+    """Products (1, E) and the listed numbers of parts, (K,) each, that may be below what is known.
+
+    A product of fewer rows has a part for each of them at most, and so many parts take so many
+    times what the smallest does.
+    """
     tokens = np.ceil(_tokens(s, a)[0])
-    sizes = [size for below, size in pairwise(PARTS) if below < float(tokens.max())]
-    # A product of fewer rows has a part for each of them at most.
-    numbers = np.minimum(np.array(sizes, dtype=float)[:, None], tokens).T
-    tried = np.diff(numbers, axis=1, prepend=1.0) > 0.0
-    each = np.nonzero(tried)[0]
-    parts = _parts(s.each(np.zeros_like(each), each), a.of(each), numbers[tried])
-    first = np.flatnonzero(np.diff(each, prepend=-1))
-    return [np.minimum.reduceat(values[0], first) for values in of(parts, a.of(each))]
+    limit = known * a.count / (s.mean * folds.least_busy(_parts(s, a, tokens), a))[0]
+    every = np.searchsorted(_NUMBERS, tokens) + 1
+    count = np.where(tokens <= limit, every, np.searchsorted(_NUMBERS, limit, "right"))
+    count = np.minimum(count, every)
+    each = np.repeat(np.arange(count.size), count)
+    place = np.arange(each.size) - np.repeat(np.cumsum(count) - count, count)
+    return each, np.minimum(_NUMBERS[place], tokens[each])
 
 
 def _parts(s: Sides, a: Arrays, number: Array) -> Sides:

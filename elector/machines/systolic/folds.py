@@ -92,12 +92,17 @@ class Sides:
     def each(self, product: Array, design: Array) -> Sides:
         """(1, E) the products at E places."""
         fields = {name: getattr(self, name) for name in self.__annotations__}
-        at = {k: x[product, 0 if x.shape[1] == 1 else design] for k, x in fields.items()}
+        at = {k: x[_at(product, x, 0), _at(design, x, 1)] for k, x in fields.items()}
         return Sides(**{name: x[None] for name, x in at.items()})
 
     def cuts(self, products: Array, designs: Array) -> Cuts:
         """How some of the products are cut, of some of the designs."""
         return Cuts(*(columns(x[products], designs) for x in (self.nr, self.nc, self.pieces)))
+
+
+def _at(places: Array, values: Array, axis: int) -> Array:
+    """Places along an axis of `values`, which may have one for all."""
+    return np.zeros_like(places) if values.shape[axis] == 1 else places
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -200,6 +205,66 @@ def serial(s: Sides, a: Arrays) -> tuple[Array, ...]:
     return _least(s, a, lambda s, g: (_in_turn(s, a, g),))
 
 
+def overlapped_bound(s: Sides, a: Arrays) -> tuple[Array, ...]:
+    """No more than `overlapped` of the same, in a few steps: what no grouping can be below.
+
+    Groups of as many products as fit have the fewest folds, those of one product the smallest;
+    pieces of a stream only load more often.
+    """
+    g, few = _alone(s, a), _fewest(s, a)
+    busy = np.where(few == s.batch, _busy(s, a, g, s.stream), few * s.stream)
+    busy = np.maximum(busy, s.batch * g.last)
+    cycles = _one_array(s, a, g, busy)
+    if not (a.count > 1.0).any():
+        return cycles, busy
+    stream, taken = _shared(s, a, few, busy, lambda t: np.maximum(t, g.whole))
+    last = np.maximum(stream, g.whole)
+    several = taken - last + (stream - 2.0) + 2.0 * g.whole + g.wide
+    return np.minimum(cycles, several), np.minimum(busy, taken)
+
+
+def serial_bound(s: Sides, a: Arrays) -> tuple[Array, ...]:
+    """(No more than `serial` of the same,), see `overlapped_bound`."""
+    g, few = _alone(s, a), _fewest(s, a)
+    number = np.where(s.stream > 2.0, few, s.batch) * s.nr * s.nc
+    total = number * (s.stream - 2.0) + (2.0 * s.rows * s.nc + s.cols * s.nr) * s.batch
+    return (_shared(s, a, few, total, lambda t: t + 2.0 * g.whole + g.wide - 2.0)[1],)
+
+
+def least_busy(s: Sides, a: Arrays) -> Array:
+    """(N, D) cycles of an array that one of the products takes at least, among any others."""
+    return np.maximum(s.nr * s.nc * s.stream / np.maximum(_fit(s, a), 1.0), s.rows * s.nc)
+
+
+def _fewest(s: Sides, a: Arrays) -> Array:
+    """(N, D) groups of products, where each holds as many as fit into the array."""
+    fit = _fit(s, a)
+    return np.where(fit > 1.0, np.ceil(s.batch / np.maximum(fit, 1.0)), s.batch)
+
+
+def _fit(s: Sides, a: Arrays) -> Array:
+    """(N, D) products that an array holds side by side; none of a wide one."""
+    # A side of nothing is of a product that a model beside others lacks.
+    rows, cols = (np.where(side > 0.0, side, 1.0) for side in (s.rows, s.cols))
+    return np.minimum(np.floor(a.rows / rows), np.floor(a.cols / cols))
+
+
+def _shared(
+    s: Sides, a: Arrays, few: Array, total: Array, fold: Callable[[Array], Array]
+) -> tuple[Array, Array]:
+    """Stream of a piece, and cycles of several arrays, both not more than of any grouping.
+
+    few : (N, D) groups. total : cycles of all folds at least; fold : of one, of its stream.
+    """
+    folds = np.maximum(few * s.nr * s.nc, 1.0)
+    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
+    stream = np.ceil(s.stream / shares)
+    largest = fold(stream)
+    dealt = _dealt(total, largest, folds, a.count)
+    piece = stream / np.ceil(s.pieces / shares)
+    return piece, np.where(shares > 1.0, np.maximum(total / a.count, largest), dealt)
+
+
 def _cut(s: Sides) -> Sides:
     """The products with a fold for each piece of the stream."""
     return replace(s, batch=np.maximum(s.batch, 1.0) * s.pieces)
@@ -214,9 +279,7 @@ def _least(
     if not packed.size:
         return best
     few = s.at(packed)
-    # A side of nothing is of a product that a model beside others lacks.
-    rows, cols = (np.where(side > 0.0, side, 1.0) for side in (few.rows, few.cols))
-    fit = np.minimum(np.floor(a.rows / rows), np.floor(a.cols / cols))
+    fit = _fit(few, a)
     most = min(float(fit.max()), float(few.batch.max()))
     for before, size in pairwise(GROUPS):
         if before >= most:
