@@ -77,6 +77,9 @@ def test_questions_that_ask_nothing_or_too_much(tmp_path: Path) -> None:
     transcode.search(space, out=run, budget=20)
     result = command("front", run, "--where", "1 < 2")
     assert result.exit_code == 2 and "names nothing of a design" in result.stderr
+    for empty in ("1 < 2", "baseline > 0"):
+        result = command("check", run, "--require", empty, "--baseline", "1")
+        assert result.exit_code == 2 and "names nothing of the run" in result.stderr
     far = "latency_s=1e300 s, energy_j=1e300 J"
     result = command("compare", run, run, "--reference-point", far)
     assert result.exit_code == 2 and "is larger than any number" in result.stderr

@@ -119,6 +119,13 @@ def _verdicts(
     bound, names = [], set[str]()
     for text in requirements:
         written = grammar.parse(text, field="--require")
+        if not set(written.names) - {BASELINE}:
+            raise InputError(
+                "names nothing of the run, so it says the same of every run",
+                field="--require",
+                value=text,
+                hint="a result or setting of its designs, " + ", ".join(FIGURES),
+            )
         if BASELINE in written.names and BASELINE not in figures:
             raise InputError(
                 "needs --baseline",
