@@ -40,7 +40,7 @@ _FEW = 16.0
 #: Folds along a side up to which their edges are laid side by side.
 _EDGES = 4.0
 #: A cut that gains less than the digits of a number hold is none.
-_SOONER = 1.0 - 1e-12
+_SOONER = 1.0 - 64.0 * np.finfo(float).eps
 #: Products that are cut at once: their parts lie in memory together.
 _AT_ONCE = 2048
 
