@@ -367,8 +367,9 @@ def test_provenance_is_the_share_of_each_kind_of_evidence(
 @pytest.mark.parametrize(
     ("accelerator", "settings", "evidence"),
     [
-        ("mi300x", {}, "assumed"),  # estimated from other boards
-        ("t4-16gb", {}, "published"),  # read in transcripts
+        ("mi300x", {}, "published"),  # read in transcripts
+        ("t4-16gb", {}, "published"),
+        ("gb300-288gb", {}, "derived"),  # bare, and a context as on a B200
         ("a100-sxm-80gb", {}, "derived"),
         ("a100-sxm-80gb", {"accelerator.idle_power": "70 W"}, "assumed"),  # the user's own
         ("gpu", {}, "derived"),

@@ -80,11 +80,11 @@ def test_traffic_is_not_slowed_by_the_clock() -> None:
 
 def test_a_limit_that_idling_exceeds_is_infeasible() -> None:
     """No clock helps; above it a board leaves out pulses, and stays within its limit."""
-    cost = curve([1.0, 40.0, 71.0, 90.0])
+    cost = curve([1.0, 24.0, 46.0, 65.0])
     assert not cost.feasible[:2].any() and cost.feasible[2:].all()
-    assert str(cost.reason(0)) == "power: needs 61.0 W without a clock, has 1.00 W"
+    assert str(cost.reason(0)) == "power: needs 36.0 W without a clock, has 1.00 W"
     assert np.isnan(cost.scalars["latency_s"][0])
-    assert (cost.scalars["power_w"][2:] <= np.array([71.0, 90.0]) * (1 + 1e-6)).all()
+    assert (cost.scalars["power_w"][2:] <= np.array([46.0, 65.0]) * (1 + 1e-6)).all()
     assert cost.scalars["latency_s"][2] > 2.5 * cost.scalars["latency_s"][3]
 
 
