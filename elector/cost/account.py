@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.cost.in_order import in_order
 from elector.cost.schedule import Timing, rows_by_stage, stage_of, started
 from elector.cost.stage import unchained
 from elector.machines.contract import Activity
@@ -43,13 +44,16 @@ def accounts(
     """Stage -> account of the first design."""
     by_stage: dict[str, Account] = {}
     before = started(ops, index, activity)
-    queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
+    queued, ordered = (
+        bool(np.broadcast_to(x, (1,))[0])
+        for x in (activity.overlap.queued, activity.overlap.in_order)
+    )
     for name, rows in rows_by_stage(ops).items():
-        streams = timing.streams[name]
-        stage = None if queued else stage_of(ops, index, activity, rows)
+        streams, zero = timing.streams[name], np.zeros(1)
+        stage = None if queued or ordered else stage_of(ops, index, activity, rows)
         if stage is None:
-            zero = np.zeros(1)
-            bounds = {key: (load, zero) for key, load in unchained(activity, rows).items()}
+            waits = in_order(ops, index, activity, rows) if ordered else unchained(activity, rows)
+            bounds = {key: (load, zero) for key, load in waits.items()}
         else:
             together = stage.together(np.array(activity.alone))
             apart = stage.passed(streams) if streams[0] > 1.0 else together

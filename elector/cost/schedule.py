@@ -9,7 +9,8 @@ idles once, while the first sequence passes its first period and the last its la
 
 This is exact for n = 1, and for a two-machine flow shop of any n and number of periods
 (Johnson 1954); charging the fill of the whole chain instead is up to 47 % high at n = 2.
-Inside attention, heads are streams as well. Gradients of weights are off the chain.
+Inside attention, heads are streams as well. Gradients of weights are off the chain. A machine
+that works on the whole batch at once does none of this (elector.cost.in_order).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from elector.base.segments import Fold
 from elector.base.table import distinct
 from elector.cost.chain import Scheduled
+from elector.cost.in_order import in_order
 from elector.cost.stage import Passed, Stage, most_of, unchained
 from elector.describe.workload import PROMPTS
 from elector.machines.contract import Activity, sum_rows
@@ -133,6 +135,24 @@ def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> tuple[Array, Array]:
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
+    pair = index if activity.fold is None else activity.fold.first(index)
+    ordered = np.broadcast_to(activity.overlap.in_order, pair.shape)
+    if not ordered.any():
+        return _overlapped(ops, index, activity, rows, weight)
+    own, one = np.array(weight), np.ones(pair.size)
+    seconds = most_of(list(in_order(ops, index, activity, rows, own).values()))
+    if ordered.all():
+        weight[rows] = own[rows]
+        return seconds, one
+    best, streams = _overlapped(ops, index, activity, rows, weight)
+    weight[rows] = np.where(activity.spread(ordered), own[rows], weight[rows])
+    return np.where(ordered, seconds, best), np.where(ordered, one, streams)
+
+
+def _overlapped(
+    ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
+) -> tuple[Array, Array]:
+    """`_stage` of designs whose sequences may follow one another."""
 
     def most() -> Array:
         return most_of(list(unchained(activity, rows).values()))

@@ -260,6 +260,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
             turns=turns,
             holds=holds(compute.alone, compute.array, loads, turns),
             unpacks=True,
+            in_order=~(units.flag("interleave") | d.peer),
         ),
         ahead=Ahead(
             Count(p.distinct, d.half),
