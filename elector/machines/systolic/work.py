@@ -31,6 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
 )
 from elector.machines.systolic.limits import limits, trains
+from elector.machines.systolic.near import Near, alone, has, near, split
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -69,7 +70,7 @@ class PreparedSystolic:
     index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
     vectors : places of rows. macs : (products, M) multiply-accumulates that take energy; work,
     special : (R, M) simple and special operations on elements. trains : (M,) bool, whether there is
-    a backward pass.
+    a backward pass. near : traffic of memories in front of the arrays; None: no design has one.
     """
 
     ops: Operations
@@ -97,6 +98,7 @@ class PreparedSystolic:
     words: Array
     details: bool
     trains: Array
+    near: Near | None
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -106,7 +108,9 @@ class PreparedSystolic:
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedSystolic:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
-    memory, pair, plan_index = planned(ops, index, units, details)
+    memory, pair, plan_index = planned(
+        ops, index, units.number("sram"), units.number("fuse"), details
+    )
     times = ops.count[:, pair]
     both = np.concatenate((times, times), axis=1)
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
@@ -144,6 +148,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         peer.tables(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
+        near(ops, index, units),
     )
 
 
@@ -155,7 +160,8 @@ class _ArrayChunk:
     """D designs of a chunk: their settings, and the pair of each.
 
     column : (D,) of the tables. kind : (D,) the same where the arrays see products of the same
-    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory.
+    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory. part :
+    their places among all designs.
     """
 
     p: PreparedSystolic
@@ -164,6 +170,7 @@ class _ArrayChunk:
     column: Array
     half: Array
     kind: Array
+    part: slice | Array
 
     @property
     def double(self) -> Array:
@@ -207,8 +214,9 @@ class _ArrayChunk:
     def some(self, columns: Array) -> _ArrayChunk:
         """Some of the designs."""
         units, index = self.units.take(columns), self.index[columns]
-        places = (x[columns] for x in (self.column, self.half, self.kind))
-        return _ArrayChunk(self.p, units, index, *places)
+        column, half, kind = (x[columns] for x in (self.column, self.half, self.kind))
+        every = np.arange(self.p.index.size)
+        return _ArrayChunk(self.p, units, index, column, half, kind, every[self.part][columns])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -231,7 +239,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
-    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part])
+    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part], part)
     compute, loads = _compute(d, np.arange(len(ops.rows)), None, _elements(d)), _loads(d)
     one, turns = stream(compute.alone, LoadsOf(loads)), loads.turns(compute.alone)
     alone = one.alone if one.turned is None else one.turned.least(one.alone)
@@ -507,10 +515,9 @@ def _counts(
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
     read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
-    read += _chosen(d, p.written, turns)
-    write += _chosen(d, p.read, turns)
     read[p.products] += reads
     write[p.products] += writes
+    come, go = _chosen(d, p.read, turns), _chosen(d, p.written, turns)
     sums = np.zeros_like(read)
     sums[p.products] = passed
     shape = p.ops.count.shape
@@ -520,8 +527,7 @@ def _counts(
     counts = {
         "mac": Count(macs, index),
         "register": Count(register, d.column),
-        "sram read": Count(read, here),
-        "sram write": Count(write, here),
+        **_on_chip(d, (read, write), (come, go)),
         "accumulator read": Count(sums, here),
         "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
@@ -529,7 +535,16 @@ def _counts(
         "main memory": memory,
         "interface": memory,
     }
-    return counts, lambda: (_through(p, read + write, passed), memory.each())
+    return counts, lambda: (_through(p, read + write + come + go, passed), memory.each())
+
+
+def _on_chip(
+    d: _ArrayChunk, inside: tuple[Array, Array], main: tuple[Array, Array]
+) -> dict[str, Count]:
+    """Bytes of the memories on chip; see `split`."""
+    if d.p.near is None:
+        return alone(inside, main)
+    return split(has(d.units), inside, main, d.p.near.crossing(d.part, d.double))
 
 
 def _through(p: PreparedSystolic, both: Array, passed: Array) -> Array:
