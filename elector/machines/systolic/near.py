@@ -71,7 +71,26 @@ def limits(units: Units) -> Limits:
     }
 
 
-def split(
+def on_chip(
+    near: Near | None,
+    units: Units,
+    part: slice | Array,
+    double: Array,
+    inside: tuple[Array, Array],
+    main: tuple[Array, Array],
+) -> dict[str, Count]:
+    """Bytes read from and written to both memories on chip, by action.
+
+    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
+    a tile. inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that
+    come from main memory, and go there.
+    """
+    if near is None:
+        return _alone(inside, main)
+    return _split(has(units), inside, main, near.crossing(part, double))
+
+
+def _split(
     there: Array,
     inside: tuple[Array, Array],
     main: tuple[Array, Array],
@@ -79,10 +98,9 @@ def split(
 ) -> dict[str, Count]:
     """Bytes read from and written to both memories, by action.
 
-    there : (D,) bool, designs with a memory in front. inside : (R, D) bytes that arrays and lanes
-    read, and write. main : (R, D) bytes that come from main memory, and go there. crossing : (R, D)
-    bytes into the memory in front, and out of it: those that main memory has no part in are of the
-    on-chip memory, into which what is read again has come once.
+    there : (D,) bool, designs with a memory in front. inside, main : as in `on_chip`. crossing :
+    (R, D) bytes into the memory in front, and out of it: those that main memory has no part in are
+    of the on-chip memory, into which what is read again has come once.
     """
     (reads, writes), (come, go), (into, out) = inside, main, crossing
     again, kept = np.maximum(into - come, 0.0), np.maximum(out - go, 0.0)
@@ -96,10 +114,10 @@ def split(
     return {name: Count(values, every) for name, values in bytes_.items()}
 
 
-def alone(inside: tuple[Array, Array], main: tuple[Array, Array]) -> dict[str, Count]:
+def _alone(inside: tuple[Array, Array], main: tuple[Array, Array]) -> dict[str, Count]:
     """The same where no design has a memory in front: all passes the on-chip memory.
 
-    inside, main : as in `split`.
+    inside, main : as in `on_chip`.
     """
     (reads, writes), (come, go) = inside, main
     rows, designs = reads.shape

@@ -31,7 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
 )
 from elector.machines.systolic.limits import limits, trains
-from elector.machines.systolic.near import Near, alone, has, near, split
+from elector.machines.systolic.near import Near, near, on_chip
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -108,20 +108,16 @@ class PreparedSystolic:
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedSystolic:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
-    memory, pair, plan_index = planned(
-        ops, index, units.number("sram"), units.number("fuse"), details
-    )
+    size, fuse = units.number("sram"), units.number("fuse")
+    memory, pair, plan_index = planned(ops, index, size, fuse, details)
     times = ops.count[:, pair]
     both = np.concatenate((times, times), axis=1)
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
     if ops.densities:
         # A dense array spends the cycle on a zero, but not the energy of the product.
         macs = macs * ops.density("a") * ops.density("b")
-    simple = np.array([row.simple for row in ops.rows])[:, None]
-    special = np.array([row.special for row in ops.rows])[:, None]
     place = np.full(len(ops.rows), -1, dtype=np.intp)
     place[products] = np.arange(products.size)
-    vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
     return PreparedSystolic(
         ops,
         index,
@@ -133,8 +129,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         vectors,
         tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
-        vector_elements * simple,
-        vector_elements * special,
+        *_vector_work(ops),
         memory.read * both,
         memory.written * both,
         (memory.read + memory.written) * both,
@@ -150,6 +145,14 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
         near(ops, index, units),
     )
+
+
+def _vector_work(ops: Operations) -> tuple[Array, Array]:
+    """(R, M) simple and special operations on elements, over all runs."""
+    each = (np.array([getattr(row, name) for row in ops.rows]) for name in ("simple", "special"))
+    simple, special = (numbers[:, None] for numbers in each)
+    elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
+    return elements * simple, elements * special
 
 
 # ---- seconds ----
@@ -262,20 +265,25 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         executed=ops.executed[index],
         peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
         limits=trains(ops, units, p.trains[index]) | limits(ops, units, index, d.arrays, d.peer),
-        overlap=Overlap(
-            one=one,
-            streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
-            turns=turns,
-            holds=holds(compute.alone, compute.array, loads, turns),
-            unpacks=True,
-            in_order=~(units.flag("interleave") | d.peer),
-        ),
+        overlap=_overlap(d, one, loads, compute, turns),
         ahead=Ahead(
             Count(p.distinct, d.half),
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
         details=_details(d, compute.cuts(), turns, through()) if p.details else None,
+    )
+
+
+def _overlap(d: _ArrayChunk, one: Stream, loads: Loads, compute: _Compute, turns: Array) -> Overlap:
+    """How the sequences follow one another; turns (R, D) : bool, loads and computing take them."""
+    return Overlap(
+        one=one,
+        streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
+        turns=turns,
+        holds=holds(compute.alone, compute.array, loads, turns),
+        unpacks=True,
+        in_order=~(d.units.flag("interleave") | d.peer),
     )
 
 
@@ -527,7 +535,7 @@ def _counts(
     counts = {
         "mac": Count(macs, index),
         "register": Count(register, d.column),
-        **_on_chip(d, (read, write), (come, go)),
+        **on_chip(p.near, d.units, d.part, d.double, (read, write), (come, go)),
         "accumulator read": Count(sums, here),
         "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
@@ -536,15 +544,6 @@ def _counts(
         "interface": memory,
     }
     return counts, lambda: (_through(p, read + write + come + go, passed), memory.each())
-
-
-def _on_chip(
-    d: _ArrayChunk, inside: tuple[Array, Array], main: tuple[Array, Array]
-) -> dict[str, Count]:
-    """Bytes of the memories on chip; see `split`."""
-    if d.p.near is None:
-        return alone(inside, main)
-    return split(has(d.units), inside, main, d.p.near.crossing(d.part, d.double))
 
 
 def _through(p: PreparedSystolic, both: Array, passed: Array) -> Array:
