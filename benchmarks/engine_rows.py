@@ -15,6 +15,9 @@ PRESETS = {("12", "768", "30522"): "bert-base", ("24", "1024", "30522"): "bert-l
 NOT_MODELLED = ("onnxruntime", "tgi", "paddle")
 #: MLPerf states no batch of its Offline scenario: a large one.
 OFFLINE = 256
+#: Metrics of training of a block's code: until its pull request 642 of October 2023 llm-foundry
+#: always had Composer compute cross entropy and perplexity of every micro-batch (sweep.sh: v0.0.4).
+METRICS = {"mpt-training": 2}
 #: Generation behind a prompt that its rows do not state (main -n 1024, about 379 tokens).
 _FLASH = ("tensorrt", "tensorrt-llm", "vllm", "sglang")
 
@@ -39,6 +42,8 @@ def settings(r: Record) -> dict[str, object]:
         "accelerator": device,
         "workload.mode": "training" if training else None,
         "workload.batch": int(float(r["batch_per_device"] or OFFLINE)),
+        "workload.gradient_accumulation": int(r["grad_accum"]) if training else None,
+        "workload.metrics": METRICS.get(r["block"].split(" /")[0]) if training else None,
         "workload.sequence_length": int(r["seq"]),
         "workload.generate": int(r["generate"]) or None,
         "workload.precision": r["dtype"],
@@ -94,7 +99,8 @@ def seconds(r: Record, prefill: float = 0.0) -> float:
         return prefill + tokens / value
     if metric == "output_tokens_per_s":
         return tokens / value
-    return batch * int(r["seq"]) / value  # prefill_tokens_per_s, tokens_per_s_per_device
+    micro_batches = int(r["grad_accum"] or 1)
+    return micro_batches * batch * int(r["seq"]) / value  # (prefill_)tokens_per_s(_per_device)
 
 
 def for_fitting(folder: Path) -> Steps:

@@ -338,8 +338,10 @@ def operations(
     )
 
 
-def compile_operations(ops: Operations, device: str, precision: str = "fp16") -> Compiled:
-    """Single operations on one device."""
+def compile_operations(
+    ops: Operations, device: str, precision: str = "fp16", limit: str = ""
+) -> Compiled:
+    """Single operations on one device; limit : of its power, "" as its data sheet has it."""
     size = ops.count.shape[1]
     cells = [
         {
@@ -348,6 +350,7 @@ def compile_operations(ops: Operations, device: str, precision: str = "fp16") ->
             "workload.precision": precision,
             "workload.implementation": "compiled",
             "workload.attention": "unfused",
+            "accelerator.power_limit": limit or None,
         }
     ] * size
     units: Units = next(iter(resolve(columns(cells), size))).units

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elector.cost.schedule import Timing, rows_by_stage, stage_of, started
+from elector.cost.schedule import Timing, in_order, rows_by_stage, stage_of, started
 from elector.cost.stage import unchained
 from elector.machines.contract import Activity
 from elector.operations.rows import Operations
@@ -43,15 +43,20 @@ def accounts(
     """Stage -> account of the first design."""
     by_stage: dict[str, Account] = {}
     before = started(ops, index, activity)
-    queued = bool(np.broadcast_to(activity.overlap.queued, (1,))[0])
+    queued, ordered = (
+        bool(np.broadcast_to(x, (1,))[0])
+        for x in (activity.overlap.queued, activity.overlap.in_order)
+    )
     for name, rows in rows_by_stage(ops).items():
-        streams = timing.streams[name]
-        stage = None if queued else stage_of(ops, index, activity, rows)
-        if stage is None:
-            zero = np.zeros(1)
+        streams, zero = timing.streams[name], np.zeros(1)
+        stage = None if queued or ordered else stage_of(ops, index, activity, rows)
+        weight = np.array(activity.alone)
+        if ordered and not queued:
+            bounds = in_order(ops, index, activity, rows, weight)
+        elif stage is None:
             bounds = {key: (load, zero) for key, load in unchained(activity, rows).items()}
         else:
-            together = stage.together(np.array(activity.alone))
+            together = stage.together(weight)
             apart = stage.passed(streams) if streams[0] > 1.0 else together
             bounds = stage.bounds(together, apart, streams)
         start = float(np.broadcast_to(before.get(name, 0.0), (1,))[0])

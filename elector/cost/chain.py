@@ -186,8 +186,8 @@ def _above(rows: tuple[Row, ...], patterns: _Patterns, alone: list[int], r: int)
     """Rows above a streamed one, from the nearest to the last product that may lead it."""
     above: list[int] = []
     for q in reversed(alone):
-        if rows[q].streamed and rows[q].place == rows[r].place:
-            continue
+        if rows[q].off_chain or (rows[q].streamed and rows[q].place == rows[r].place):
+            continue  # a gradient of weights leads nothing
         above.append(q)
         if patterns.covers(q, r):
             break

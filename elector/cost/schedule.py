@@ -9,7 +9,8 @@ idles once, while the first sequence passes its first period and the last its la
 
 This is exact for n = 1, and for a two-machine flow shop of any n and number of periods
 (Johnson 1954); charging the fill of the whole chain instead is up to 47 % high at n = 2.
-Inside attention, heads are streams as well. Gradients of weights are off the chain.
+Inside attention, heads are streams as well. Gradients of weights are off the chain. A machine
+that works on the whole batch at once does none of this (`in_order`).
 """
 
 from __future__ import annotations
@@ -133,6 +134,51 @@ def _stage(
     ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
 ) -> tuple[Array, Array]:
     """(D,) seconds of the rows of a stage, and the streams in which they take the least."""
+    pair = index if activity.fold is None else activity.fold.first(index)
+    ordered = np.broadcast_to(activity.overlap.in_order, pair.shape)
+    if not ordered.any():
+        return _overlapped(ops, index, activity, rows, weight)
+    own, one = np.array(weight), np.ones(pair.size)
+    waits = in_order(ops, index, activity, rows, own)
+    seconds = most_of([busy + idle for busy, idle in waits.values()])
+    if ordered.all():
+        weight[rows] = own[rows]
+        return seconds, one
+    best, streams = _overlapped(ops, index, activity, rows, weight)
+    weight[rows] = np.where(activity.spread(ordered), own[rows], weight[rows])
+    return np.where(ordered, seconds, best), np.where(ordered, one, streams)
+
+
+def in_order(
+    ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
+) -> dict[str, tuple[Array, Array]]:
+    """What the rows of a stage wait for where one operation of the whole batch runs after another,
+    as in a program of one instruction stream -> (D,) seconds it works, and idles at least.
+
+    No sequence is ahead of another, gradients of weights have their place in the order, and heads
+    share their operation. What stays side by side is within an operation: its loads, the
+    element-wise work streamed behind a product, and parameters that are fetched ahead, for which
+    memory may be the longest, or units and memory in turn. Whatever bounds one stream of another
+    order bounds this one, too.
+
+    weight : (R, P) as in `Timing`, lowered in place where work is hidden.
+    """
+    waits = Stage(Scheduled.of(ops, index, activity), rows, rows).in_order(weight)
+    stage = stage_of(ops, index, activity, rows)
+    if stage is None:
+        return waits
+    together = stage.together(np.array(activity.alone))
+    for name, (busy, idle) in stage.bounds(together, together, together.streams).items():
+        works, waiting = waits[name]
+        longer = busy + idle > works + waiting
+        waits[name] = np.where(longer, busy, works), np.where(longer, idle, waiting)
+    return waits
+
+
+def _overlapped(
+    ops: Operations, index: Array, activity: Activity, rows: Array, weight: Array
+) -> tuple[Array, Array]:
+    """`_stage` of designs whose sequences may follow one another."""
 
     def most() -> Array:
         return most_of(list(unchained(activity, rows).values()))

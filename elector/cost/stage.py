@@ -337,6 +337,19 @@ class Stage:
         attention = whole.attention if heads is None else heads(None)
         return replace(whole, attention=attention, busy={}, held=held, computing=None)
 
+    def in_order(self, weight: Array) -> dict[str, tuple[Array, Array]]:
+        """`bounds` of a stage in which every row is waited for, and heads share their operation.
+
+        weight : (R, P) as in `Timing`, lowered in place where work is hidden.
+        """
+        one = one_of(self.designs.activity)
+        every, single = np.arange(len(self.designs.ops.rows)), np.ones(self.rounds.size)
+        whole, _ = self._passed(one, every, single, weight)
+        held = {name: seconds[self.chained] for name, seconds in one.held.items()}
+        whole = replace(whole, busy={}, held=held, computing=None)
+        waits = self.bounds(whole, whole, single)
+        return waits | {PASS: (waits[PASS][0], np.zeros_like(single))}
+
     def passed(self, n: Array) -> Passed:
         """The chained rows in n (D,) streams."""
         passed, heads = self._streamed(n)

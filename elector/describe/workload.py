@@ -36,6 +36,7 @@ NUMBERS = (
     "target_length",
     "generate",
     "gradient_accumulation",
+    "metrics",
     "predictions",
     "prefill_chunk",
     "tau_i",
@@ -62,8 +63,8 @@ class Workload:
     """M workloads that share their structure.
 
     The categorical fields are plain values; batch, sequence_length, target_length, generate,
-    gradient_accumulation, predictions, prefill_chunk, tau_i and tau_t are (M,) float. kept :
-    parts of layers whose matrices are not stored in `weights`, as the model's own file says.
+    gradient_accumulation, metrics, predictions, prefill_chunk, tau_i and tau_t are (M,) float.
+    kept : parts of layers whose matrices are not stored in `weights`, as the model's own file says.
     parts : parts of the model and the format of their own that it stores them in. prefill_chunk :
     tokens of a prompt that are read at once, 0 for all of them; chunked : whether prompts are
     longer than that.
@@ -91,6 +92,7 @@ class Workload:
     target_length: np.ndarray
     generate: np.ndarray
     gradient_accumulation: np.ndarray
+    metrics: np.ndarray
     predictions: np.ndarray
     prefill_chunk: np.ndarray
     tau_i: np.ndarray

@@ -103,6 +103,8 @@ class _Writer:
     def __init__(self, chunk: Chunk, units: Mapping[str, EventModel]) -> None:
         self.chunk, self.units, self.i = chunk, units, int(chunk.index[0])
         self.hybrid: Hybrid | None = chunk.machine.hybrid
+        in_order = chunk.activity.overlap.in_order
+        self.in_order = bool(np.broadcast_to(in_order, chunk.index.shape)[0])
         self.jobs: list[Job] = []
         self.pieces, self.fine = 0, 0.0
         self.last: dict[int, int] = {}
@@ -207,7 +209,7 @@ class _Writer:
             if operand is not None and self.chunk.ops.rows[operand.row].unpacks_for(row):
                 self._unpack(operand, self.jobs[jobs[0]], jobs[0])
                 operand = None
-            if row.off_chain:
+            if row.off_chain and not self.in_order:
                 continue
             self.last[stream] = jobs[-1]
             leads = row.matmul or (row.streamed and leader is not None)
@@ -218,8 +220,12 @@ class _Writer:
         job = self.jobs[n]
         if before is not None and self._follows(job.row, before, leader):
             job.behind.append(before)
-        elif before is not None and self.chunk.ops.rows[job.row].phase != "update":
-            job.waits.append(before)  # tensors do not wait for others
+        elif before is not None and not self._waits_for_nothing(job.row):
+            job.waits.append(before)
+
+    def _waits_for_nothing(self, r: int) -> bool:
+        """Whether a row is of an update, whose tensors do not wait for others."""
+        return self.chunk.ops.rows[r].phase == "update" and not self.in_order
 
     def _queues(self, r: int) -> bool:
         """Whether the unit of a row works off its jobs in their order."""
@@ -262,7 +268,7 @@ class _Writer:
         if row.streamed and unit.fuse and before == leader:
             return True
         # Heads do not wait for one another: a piece is some of them, whatever the operation.
-        return unit.heads(r) and unit.heads(last)
+        return not self.in_order and unit.heads(r) and unit.heads(last)
 
     def _jobs(self, run: LayerRun) -> list[int]:
         """The jobs of a row, one after another; their places."""
@@ -317,7 +323,7 @@ class _Writer:
             store * work.share,
             work.latency,
             shared,
-            self.chunk.ops.rows[run.row].off_chain,
+            self.chunk.ops.rows[run.row].off_chain and not self.in_order,
             f"{start}memory",
             work.amount,
             None if work.also is None else (start + work.also[0], work.also[1]),
@@ -388,7 +394,7 @@ class _Writer:
             0.0,
             0.0 if sent is not None else wait * run.times,
             None,
-            ops.rows[run.row].off_chain,
+            ops.rows[run.row].off_chain and not self.in_order,
             memory,
             turn=run.turn,
         )

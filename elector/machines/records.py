@@ -373,6 +373,7 @@ class Overlap(ActivityRecord):
     periods : resource -> (D,) how often a sequence comes back to it; without: in each layer.
     queued : (D,) or for all; rows run one after another from a queue that a host fills, so
         that the busiest resource decides and nothing else waits.
+    in_order : (D,) or for all; one operation of the whole batch after another, in no streams.
     unpacks : an operand in another format is unpacked beside its product, by another unit.
     """
 
@@ -383,12 +384,17 @@ class Overlap(ActivityRecord):
     holds: tuple[Hold, ...] = ()
     periods: dict[str, Array] = field(default_factory=dict)
     queued: bool | Array = False
+    in_order: bool | Array = False
     unpacks: bool = False
 
     @classmethod
     def merge(cls, units: Units) -> Self:
-        """Each row on the unit that runs it; a queue is one only where it runs everything."""
+        """Each row on the unit that runs it; a queue is one only where it runs everything.
+
+        Of a unit that works on the whole batch at once, others get the whole batch at once.
+        """
         records = cls.among(units)
+        orders = [np.broadcast_to(own.in_order, u.works.shape) & u.works for u, own in records]
         queues = [np.broadcast_to(own.queued, u.works.shape) & u.works for u, own in records]
         return cls(
             one=summed([_named(u.start, one_of(u.activity)) for u in units]),
@@ -399,6 +405,7 @@ class Overlap(ActivityRecord):
             unpacks=any(own.unpacks for _, own in records),
             periods={f"{u.start}{k}": x for u, own in records for k, x in own.periods.items()},
             queued=np.stack(queues).any(axis=0) & alone_in(units),
+            in_order=np.asarray(np.stack(orders).any(axis=0)),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elector.operations.graph import Value
@@ -147,7 +149,7 @@ def _transformed(step: Step, scope: Scope, x: Value) -> Value:
 
 
 def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role | None) -> Value:
-    """The last projection and, in training, the loss."""
+    """The last projection and, in training, the loss and what is measured beside it."""
     y = step.linear(scope, x, matrix)
     if with_bias is not None:
         y = step.vector(scope, bias(step, with_bias, Subset.HEAD), y)
@@ -156,4 +158,6 @@ def logits(step: Step, scope: Scope, x: Value, matrix: Matrix, with_bias: Role |
             Role.LOSS, "loss", formula("loss"), formula("loss_backward"), Saves.OUTPUT
         )
         step.vector(scope, recipe, y)
+        metric = VectorRecipe(Role.METRIC, "loss", formula("loss"))
+        step.aside(replace(scope, count=scope.count * step.workload.metrics), metric, y)
     return y

@@ -144,6 +144,7 @@ class Role(Enum):
     VOCABULARY_HEAD = "vocabulary head"
     VOCABULARY_HEAD_BIAS = "vocabulary head bias"
     LOSS = "loss"
+    METRIC = "metric"
     # Parameters that no product holds, and what is done to all of them.
     TOKEN_EMBEDDING = "token embedding"
     POSITION_EMBEDDING = "position embedding"

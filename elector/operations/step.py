@@ -176,10 +176,28 @@ class Step:
         sizes: Sizes = PLAIN,
     ) -> Value:
         """Vector work y = f(a, b) on the elements of a."""
-        around = "none" if scope.recorded == "none" else "activation"
         if b is not None and recipe.saves in (Saves.BOTH, Saves.EACH):
             sizes = replace(sizes, extra=b.computed * self.workload.format.activation)
-        row = Row(
+        row = self._vector_row(scope, recipe, sizes)
+        y = Value(a.rows, a.width, scope.count, *self.wanted((a, b), recipe.subset))
+        y.done = a.done
+        y.made_by(self.out.vector(row, scope.count, a.computed, sizes, (a, b)))
+        if recipe.in_place:
+            y.home = a
+        self._remember(VectorNode(scope, recipe, a, b, y))
+        return y
+
+    def aside(self, scope: Scope, recipe: VectorRecipe, a: Value) -> None:
+        """Vector work on the elements of a that is only looked at: no gradient passes it."""
+        row = self._vector_row(scope, recipe, PLAIN)
+        y = Value(a.rows, a.width, scope.count, False, 0.0)
+        y.done = a.done
+        y.made_by(self.out.vector(row, scope.count, a.computed, PLAIN, (a, None)))
+
+    def _vector_row(self, scope: Scope, recipe: VectorRecipe, sizes: Sizes) -> Row:
+        """What vector work is, whatever its sizes."""
+        around = "none" if scope.recorded == "none" else "activation"
+        return Row(
             recipe.role,
             scope.place,
             scope.phase,
@@ -196,13 +214,6 @@ class Step:
             simple=recipe.work[0],
             special=recipe.work[1],
         )
-        y = Value(a.rows, a.width, scope.count, *self.wanted((a, b), recipe.subset))
-        y.done = a.done
-        y.made_by(self.out.vector(row, scope.count, a.computed, sizes, (a, b)))
-        if recipe.in_place:
-            y.home = a
-        self._remember(VectorNode(scope, recipe, a, b, y))
-        return y
 
     def vectors(
         self, scope: Scope, recipe: VectorRecipe, parts: Sequence[Value], sizes: Sizes = PLAIN

@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "generate": (3, 9),
     "prefill_chunk": (16, 48),
     "gradient_accumulation": (1, 4),
+    "metrics": (1, 3),
     "predictions": (3, 40),
     "tau_i": (0.02, 0.1),
     "tau_t": (0.02, 0.1),

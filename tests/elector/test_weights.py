@@ -37,7 +37,8 @@ def rows_of(preset: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_share_is_what_moving_the_row_moves(preset: str, tmp_path: Path) -> None:
-    """The row that carries most, 10 % dearer, and one in the middle: energy, area and latency."""
+    """The row that carries most, 1 % dearer, and one in the middle: energy and area. A row that
+    others are divided by would move a tenth less at 10 %."""
     rows = rows_of(preset)
     model = str(weights(preset)["model"])
     before = elector.simulate(model, preset)
@@ -48,14 +49,14 @@ def test_a_share_is_what_moving_the_row_moves(preset: str, tmp_path: Path) -> No
         text, _, unit = row.text.partition(" ")
         own.write_text(
             "part,quantity,value,unit,node_nm,law,source,evidence\n"
-            f"{row.part},{row.quantity},{float(text) * 1.1},{unit or 1},"
+            f"{row.part},{row.quantity},{float(text) * 1.01},{unit or 1},"
             f"{'' if node is None else node},{row.law},mine,measured\n"
         )
         after = elector.simulate(model, preset, technology=Technology.load(own))
         for share, result in (("energy", "energy_j"), ("area", "area_mm2")):
             old, new = before[result], after[result]
             assert isinstance(old, float) and isinstance(new, float)
-            assert (new / old - 1) / 0.1 == pytest.approx(rows[id][share], abs=0.02)
+            assert (new / old - 1) / 0.01 == pytest.approx(rows[id][share], abs=0.02)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

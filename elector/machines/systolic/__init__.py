@@ -26,6 +26,8 @@ ACTIONS = {
     "register": Action("register", ("register", "energy"), core=True),
     "sram read": Action("sram", ("sram", "read_energy"), "sram"),
     "sram write": Action("sram", ("sram", "write_energy"), "sram"),
+    "vector memory read": Action("vector memory", ("sram", "read_energy"), "vector_memory"),
+    "vector memory write": Action("vector memory", ("sram", "write_energy"), "vector_memory"),
     "accumulator read": Action("accumulators", ("sram", "read_energy"), "accumulators"),
     "accumulator write": Action("accumulators", ("sram", "write_energy"), "accumulators"),
     "vector": Action("vector", ("vector.fp32", "energy"), core=True),

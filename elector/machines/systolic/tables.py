@@ -159,11 +159,15 @@ def column_of(ops: Operations, index: Array, units: Units) -> Array:
 
 
 def planned(
-    ops: Operations, index: Array, units: Units, details: bool
+    ops: Operations, index: Array, memory: Array, fuse: Array, details: bool
 ) -> tuple[TilingPlan, Array, Array]:
-    """Plans of every distinct (pair, memory), the pair of each, and each design's place in them."""
-    sizes, _, code = distinct(units.number("sram"))
-    key = (index * sizes.size + code) * 2 + units.number("fuse").astype(np.intp)
+    """Plans of every distinct (pair, memory), the pair of each, and each design's place in them.
+
+    index : (D,) pair of each design. memory : (D,) bytes. fuse : (D,) 1 where streamed rows touch
+    no memory. details : tiles are asked for.
+    """
+    sizes, _, code = distinct(memory)
+    key = (index * sizes.size + code) * 2 + fuse.astype(np.intp)
     keys, _, place = distinct(key)
     pair, rest = np.divmod(keys // 2, sizes.size)
     asked = np.arange(len(ops.rows) if details else 0)

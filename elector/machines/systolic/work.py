@@ -31,6 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
 )
 from elector.machines.systolic.limits import limits, trains
+from elector.machines.systolic.near import Near, near, on_chip
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -69,7 +70,7 @@ class PreparedSystolic:
     index : (D,) pair of each design. plan_pair : (Q,) pair of each column of the plan. products,
     vectors : places of rows. macs : (products, M) multiply-accumulates that take energy; work,
     special : (R, M) simple and special operations on elements. trains : (M,) bool, whether there is
-    a backward pass.
+    a backward pass. near : traffic of memories in front of the arrays; None: no design has one.
     """
 
     ops: Operations
@@ -97,6 +98,7 @@ class PreparedSystolic:
     words: Array
     details: bool
     trains: Array
+    near: Near | None
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -106,18 +108,16 @@ class PreparedSystolic:
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedSystolic:
     """Traffic of each distinct (pair, memory), and tables by (pair, dataflow)."""
     products, vectors = ops.where(matmul=True), ops.where(matmul=False)
-    memory, pair, plan_index = planned(ops, index, units, details)
+    size, fuse = units.number("sram"), units.number("fuse")
+    memory, pair, plan_index = planned(ops, index, size, fuse, details)
     times = ops.count[:, pair]
     both = np.concatenate((times, times), axis=1)
     macs = ops.count * ops.batch * ops.m * ops.k * ops.n
     if ops.densities:
         # A dense array spends the cycle on a zero, but not the energy of the product.
         macs = macs * ops.density("a") * ops.density("b")
-    simple = np.array([row.simple for row in ops.rows])[:, None]
-    special = np.array([row.special for row in ops.rows])[:, None]
     place = np.full(len(ops.rows), -1, dtype=np.intp)
     place[products] = np.arange(products.size)
-    vector_elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
     return PreparedSystolic(
         ops,
         index,
@@ -129,8 +129,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         vectors,
         tables(ops, products, ops.a_width, ops.b_width, ops.out_width, ops.format.accumulator),
         macs[products],
-        vector_elements * simple,
-        vector_elements * special,
+        *_vector_work(ops),
         memory.read * both,
         memory.written * both,
         (memory.read + memory.written) * both,
@@ -144,7 +143,16 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         peer.tables(ops, products, pair, plan_index, units),
         details,
         (ops.count[ops.where(phase="backward")] > 0).any(axis=0),
+        near(ops, index, units),
     )
+
+
+def _vector_work(ops: Operations) -> tuple[Array, Array]:
+    """(R, M) simple and special operations on elements, over all runs."""
+    each = (np.array([getattr(row, name) for row in ops.rows]) for name in ("simple", "special"))
+    simple, special = (numbers[:, None] for numbers in each)
+    elements = np.where(simple + special > 0, ops.count * ops.m, 0.0)
+    return elements * simple, elements * special
 
 
 # ---- seconds ----
@@ -155,7 +163,8 @@ class _ArrayChunk:
     """D designs of a chunk: their settings, and the pair of each.
 
     column : (D,) of the tables. kind : (D,) the same where the arrays see products of the same
-    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory.
+    sides, on the same arrays. half : (D,) of the plan with tiles in half of the memory. part :
+    their places among all designs.
     """
 
     p: PreparedSystolic
@@ -164,6 +173,7 @@ class _ArrayChunk:
     column: Array
     half: Array
     kind: Array
+    part: slice | Array
 
     @property
     def double(self) -> Array:
@@ -207,8 +217,9 @@ class _ArrayChunk:
     def some(self, columns: Array) -> _ArrayChunk:
         """Some of the designs."""
         units, index = self.units.take(columns), self.index[columns]
-        places = (x[columns] for x in (self.column, self.half, self.kind))
-        return _ArrayChunk(self.p, units, index, *places)
+        column, half, kind = (x[columns] for x in (self.column, self.half, self.kind))
+        every = np.arange(self.p.index.size)
+        return _ArrayChunk(self.p, units, index, column, half, kind, every[self.part][columns])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -231,7 +242,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part` (physics: time = the slowest resource)."""
     ops, units = p.ops, p.units.take(part)
     index, half = p.index[part], p.plan_index[part]
-    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part])
+    d = _ArrayChunk(p, units, index, column_of(ops, index, units), half, p.kind[part], part)
     compute, loads = _compute(d, np.arange(len(ops.rows)), None, _elements(d)), _loads(d)
     one, turns = stream(compute.alone, LoadsOf(loads)), loads.turns(compute.alone)
     alone = one.alone if one.turned is None else one.turned.least(one.alone)
@@ -254,19 +265,25 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         executed=ops.executed[index],
         peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
         limits=trains(ops, units, p.trains[index]) | limits(ops, units, index, d.arrays, d.peer),
-        overlap=Overlap(
-            one=one,
-            streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
-            turns=turns,
-            holds=holds(compute.alone, compute.array, loads, turns),
-            unpacks=True,
-        ),
+        overlap=_overlap(d, one, loads, compute, turns),
         ahead=Ahead(
             Count(p.distinct, d.half),
             units.number("sram") * TILE_SHARE / 2.0,
             units.number("bandwidth"),
         ),
         details=_details(d, compute.cuts(), turns, through()) if p.details else None,
+    )
+
+
+def _overlap(d: _ArrayChunk, one: Stream, loads: Loads, compute: _Compute, turns: Array) -> Overlap:
+    """How the sequences follow one another; turns (R, D) : bool, loads and computing take them."""
+    return Overlap(
+        one=one,
+        streams=_ArrayStreams(d.streamed, LoadsOf(loads), compute.cycles),
+        turns=turns,
+        holds=holds(compute.alone, compute.array, loads, turns),
+        unpacks=True,
+        in_order=~(d.units.flag("interleave") | d.peer),
     )
 
 
@@ -506,10 +523,9 @@ def _counts(
     plain = not (turns & d.double).any()
     memory = Count(p.moved, d.plain) if plain else Count(_chosen(d, p.moved, turns), here)
     read, write = vector_bytes(p.ops, index, ~d.units.flag("fuse"))
-    read += _chosen(d, p.written, turns)
-    write += _chosen(d, p.read, turns)
     read[p.products] += reads
     write[p.products] += writes
+    come, go = _chosen(d, p.read, turns), _chosen(d, p.written, turns)
     sums = np.zeros_like(read)
     sums[p.products] = passed
     shape = p.ops.count.shape
@@ -519,8 +535,7 @@ def _counts(
     counts = {
         "mac": Count(macs, index),
         "register": Count(register, d.column),
-        "sram read": Count(read, here),
-        "sram write": Count(write, here),
+        **on_chip(p.near, d.units, d.part, d.double, (read, write), (come, go)),
         "accumulator read": Count(sums, here),
         "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
@@ -528,7 +543,7 @@ def _counts(
         "main memory": memory,
         "interface": memory,
     }
-    return counts, lambda: (_through(p, read + write, passed), memory.each())
+    return counts, lambda: (_through(p, read + write + come + go, passed), memory.each())
 
 
 def _through(p: PreparedSystolic, both: Array, passed: Array) -> Array:

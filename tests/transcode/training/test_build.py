@@ -88,6 +88,7 @@ def simulated_operations(model: Model, length: int, batch: int, mode: str) -> Op
         target_length=numbers(length),
         generate=numbers(0),
         gradient_accumulation=numbers(1),
+        metrics=numbers(0),
         predictions=numbers(length),
         prefill_chunk=numbers(0),
         tau_i=numbers(0),

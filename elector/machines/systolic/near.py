@@ -1,0 +1,130 @@
+"""A memory in front of arrays and lanes: what it takes from the on-chip memory, and gives back.
+
+A TPUv4i feeds its arrays from a vector memory, beside which lies a common memory of eight times
+its size (jouppi2021, section 4): what the arrays read again and again is read from the small one.
+Main memory fills it directly; the large one is no cache that all has to pass (what XLA does is told
+in jax-ml/jax discussion 36155), but holds what is read again when the small one has no room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elector.machines.contract import Count, Units
+from elector.machines.systolic.tables import planned
+from elector.operations.rows import Operations
+
+Array = np.ndarray
+
+#: Sentence -> (needed, available), each (D,).
+Limits = dict[str, tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Near:
+    """Traffic of the memories in front of the arrays, over all runs.
+
+    read, written : (R, 2 Q) bytes into them and out of them, with tiles in half of each memory, and
+    behind them in all of it. place : (D,) column of each design in the first half.
+    """
+
+    read: Array
+    written: Array
+    place: Array
+
+    def crossing(self, part: slice | Array, double: Array) -> tuple[Array, Array]:
+        """(R, D) bytes into the memories of some designs, and out of them.
+
+        double : (D,) bool, half of a memory holds a tile.
+        """
+        half = self.place[part]
+        place = np.where(double, half, half + self.read.shape[1] // 2)
+        return self.read[:, place], self.written[:, place]
+
+
+def has(units: Units) -> Array:
+    """(D,) bool, designs with a memory in front of their arrays."""
+    return np.asarray((units.number("vector_memory") > 0) & ~units.equals("convention", "scalesim"))
+
+
+def near(ops: Operations, index: Array, units: Units) -> Near | None:
+    """What passes between the two memories, planned as main memory's traffic is; None: no design
+    has one. index : (D,) pair of each."""
+    there = has(units)
+    if not there.any():
+        return None
+    sizes = np.where(there, units.number("vector_memory"), units.number("sram"))
+    plan, pair, place = planned(ops, index, sizes, units.number("fuse"), False)
+    times = np.concatenate((ops.count[:, pair],) * 2, axis=1)
+    return Near(plan.read * times, plan.written * times, place)
+
+
+def limits(units: Units) -> Limits:
+    """A memory in front of the arrays is a part of the on-chip memory."""
+    return {
+        "vector memory: asks for {needed}, the on-chip memory is {available}": (
+            np.where(has(units), units.number("vector_memory"), 0.0),
+            units.number("sram"),
+        )
+    }
+
+
+def on_chip(
+    near: Near | None,
+    units: Units,
+    part: slice | Array,
+    double: Array,
+    inside: tuple[Array, Array],
+    main: tuple[Array, Array],
+) -> dict[str, Count]:
+    """Bytes read from and written to both memories on chip, by action.
+
+    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
+    a tile. inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that
+    come from main memory, and go there.
+    """
+    if near is None:
+        return _alone(inside, main)
+    return _split(has(units), inside, main, near.crossing(part, double))
+
+
+def _split(
+    there: Array,
+    inside: tuple[Array, Array],
+    main: tuple[Array, Array],
+    crossing: tuple[Array, Array],
+) -> dict[str, Count]:
+    """Bytes read from and written to both memories, by action.
+
+    there : (D,) bool, designs with a memory in front. inside, main : as in `on_chip`. crossing :
+    (R, D) bytes into the memory in front, and out of it: those that main memory has no part in are
+    of the on-chip memory, into which what is read again has come once.
+    """
+    (reads, writes), (come, go), (into, out) = inside, main, crossing
+    again, kept = np.maximum(into - come, 0.0), np.maximum(out - go, 0.0)
+    every = np.arange(there.size)
+    bytes_ = {
+        "vector memory read": np.where(there, reads + out, 0.0),
+        "vector memory write": np.where(there, writes + into, 0.0),
+        "sram read": np.where(there, again, reads + go),
+        "sram write": np.where(there, kept + np.minimum(again, come), writes + come),
+    }
+    return {name: Count(values, every) for name, values in bytes_.items()}
+
+
+def _alone(inside: tuple[Array, Array], main: tuple[Array, Array]) -> dict[str, Count]:
+    """The same where no design has a memory in front: all passes the on-chip memory.
+
+    inside, main : as in `on_chip`.
+    """
+    (reads, writes), (come, go) = inside, main
+    rows, designs = reads.shape
+    every, none = np.arange(designs), Count(np.zeros((rows, 1)), np.zeros(designs, dtype=np.intp))
+    return {
+        "vector memory read": none,
+        "vector memory write": none,
+        "sram read": Count(reads + go, every),
+        "sram write": Count(writes + come, every),
+    }

@@ -1,0 +1,100 @@
+"""A memory in front of the arrays: a part of the on-chip memory, priced by its own size."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+import elector
+from elector.evaluation.path import Chunk, inspect
+from elector.studies.simulation import columns_of
+from elector.technology import Technology
+
+STEP: dict[str, Any] = {
+    "model": "bert-mini",
+    "accelerator": "systolic",
+    "model.layers": 2,
+    "workload.batch": 8,
+    "workload.mode": "training",
+    "accelerator.sram": "8 MiB",
+}
+NAMES = ("vector memory read", "vector memory write", "sram read", "sram write")
+
+
+def chunk(vector_memory: str, **more: object) -> Chunk:
+    settings = STEP | {"accelerator.vector_memory": vector_memory} | more
+    return inspect(columns_of(settings), Technology.load())
+
+
+def sums(inspected: Chunk) -> list[float]:
+    return [float(inspected.activity.counts[name].total()[0]) for name in NAMES]
+
+
+def test_one_as_large_as_all_of_it_is_all_of_it() -> None:
+    """Nothing passes between the two, and the price is the same."""
+    base = {key: value for key, value in STEP.items() if key not in ("model", "accelerator")}
+    one, other = (
+        elector.simulate(
+            "bert-mini", "systolic", settings=base | {"accelerator.vector_memory": size}
+        )
+        for size in ("0", "8 MiB")
+    )
+    for name in ("latency_s", "energy_j", "area_mm2"):
+        assert other[name] == pytest.approx(one[name], rel=1e-12)
+    reads, writes, again, kept = sums(chunk("8 MiB"))
+    assert (reads, writes) == pytest.approx(tuple(sums(chunk("0"))[2:]), rel=1e-12)
+    assert again == kept == 0.0
+
+
+def test_a_product_that_fits_reads_main_memory_once_and_the_other_never() -> None:
+    """By hand: 64 x 64 inputs, weights and results of two bytes each."""
+    settings = {
+        "model": "gemm:64x64x64",
+        "accelerator": "systolic",
+        "accelerator.vector_memory": "1 MiB",
+    }
+    inspected = inspect(columns_of(settings), Technology.load())
+    tensor = 64 * 64 * 2
+    assert sums(inspected) == [3 * tensor, 3 * tensor, 0.0, 0.0]
+
+
+def test_a_smaller_one_reads_again_from_the_rest() -> None:
+    """What 256 KiB have no room for comes from the other memory, and not from main memory."""
+    small, large = chunk("256 KiB"), chunk("0")
+    assert sums(small)[2] > 0.0
+    moved = [float(x.activity.counts["main memory"].total()[0]) for x in (small, large)]
+    assert moved[0] == moved[1]
+    assert float(small.timing.seconds[0]) == float(large.timing.seconds[0])
+
+
+def test_it_is_no_larger_than_the_memory_it_is_a_part_of() -> None:
+    result = elector.simulate(
+        "bert-mini", "systolic", settings={"accelerator.vector_memory": "9 MB"}
+    )
+    assert not result["feasible"]
+    assert "vector memory: asks for 9.00 MB, the on-chip memory is 8.00 MB" in str(result["reason"])
+
+
+def test_designs_with_and_without_stand_side_by_side() -> None:
+    sizes = ["0", "1 MiB", "0", "256 KiB"]
+    beside = elector.evaluate(
+        {name: [value] * 4 for name, value in STEP.items()} | {"accelerator.vector_memory": sizes}
+    )
+    for i, size in enumerate(sizes):
+        one = elector.evaluate(
+            {name: [value] for name, value in STEP.items()} | {"accelerator.vector_memory": [size]}
+        )
+        assert float(np.asarray(beside["energy_j"])[i]) == float(np.asarray(one["energy_j"])[0])
+
+
+def test_arrays_of_a_tpu_do_not_read_from_its_common_memory() -> None:
+    """Their operands were priced as read from 144 MiB, 3 times what 16 MiB take."""
+    base = {"workload.batch": 8, "accelerator.vector_memory": 0}
+    whole, own = (
+        elector.simulate("bert-base", "tpu-v4i", settings=settings)
+        for settings in (base, {"workload.batch": 8})
+    )
+    before, now = (cast("dict[str, float]", r["energy_by_part_j"]) for r in (whole, own))
+    assert now["vector memory"] + now["sram"] < 0.6 * before["sram"]
