@@ -96,7 +96,7 @@ search: $(VENV)/.base
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers $(JOBS)
 
 test: lint
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)

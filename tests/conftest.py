@@ -6,8 +6,8 @@ Before anything else the environment is made the same for everybody.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import amounts
 import pytest
 from hypothesis import HealthCheck, settings
+from programs import Done, together
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
@@ -61,8 +62,23 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("quick", settings.get_profile("repeatable"), max_examples=40)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the slow tests are left out, those that draw at random draw less."""
+    amounts.quick = config.option.markexpr == "not slow"
+    if amounts.quick and "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("quick")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported and collected stays: the garbage collector need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 #: Hybrids are made of machines whose laws the quick tests try; their own are tried with the slow.
@@ -123,29 +139,6 @@ def repository_files() -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-#: Runs commands in a process of its own: [[program, word, ...], ...] in, what became of them out.
-_COMMANDS = """
-import json, sys
-from click.testing import CliRunner
-from elector.cli.commands import main as elector
-from transcode.cli.commands import main as transcode
-for program, *words in json.load(sys.stdin):
-    done = CliRunner().invoke({"elector": elector, "transcode": transcode}[program], words)
-    crash = None if isinstance(done.exception, SystemExit | None) else repr(done.exception)
-    print(json.dumps([done.exit_code, done.stdout, done.stderr, crash]))
-"""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of a command. crash : the exception that it ended with, if it was not its own."""
-
-    code: int
-    out: str
-    err: str
-    crash: str | None
-
-
 def _renounce() -> None:
     """Gives up what lets root read everything; a child of root keeps its name, not its power."""
     import ctypes
@@ -174,15 +167,6 @@ def powerless(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Do
         closed.chmod(0o700)
 
     def run(commands: Sequence[Sequence[str]], cwd: Path) -> list[Done]:
-        done = subprocess.run(
-            [sys.executable, "-c", _COMMANDS],
-            input=json.dumps([list(map(str, words)) for words in commands]),
-            preexec_fn=prepare,
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            check=True,
-        )
-        return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
+        return together(commands, cwd, prepare)
 
     return run

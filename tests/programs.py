@@ -1,11 +1,13 @@
-"""The two programs as a user starts them: each in a process of its own."""
+"""The two programs as a user starts them: each in a process of its own, or many calls in one."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +43,48 @@ def run(
         check=False,
         timeout=timeout,
     )
+
+
+#: Runs commands in a process of its own: [[program, word, ...], ...] in, what became of them out.
+_COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from elector.cli.commands import main as elector
+from transcode.cli.commands import main as transcode
+for program, *words in json.load(sys.stdin):
+    done = CliRunner().invoke({"elector": elector, "transcode": transcode}[program], words)
+    crash = None if isinstance(done.exception, SystemExit | None) else repr(done.exception)
+    print(json.dumps([done.exit_code, done.stdout, done.stderr, crash]))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a command. crash : the exception that it ended with, if it was not its own."""
+
+    code: int
+    out: str
+    err: str
+    crash: str | None
+
+
+def together(
+    commands: Sequence[Sequence[str]], cwd: Path, first: Callable[[], object] | None = None
+) -> list[Done]:
+    """Many calls ([program, *words]) one after another in one new process.
+
+    cwd : where; packages that lie there are the ones called. first : called in the new process.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMANDS],
+        input=json.dumps([list(map(str, words)) for words in commands]),
+        preexec_fn=first,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=True,
+    )
+    return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
+from programs import together
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "adding-a-machine.md").read_text(encoding="utf-8")
@@ -45,6 +48,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
         )
     shutil.copy(ROOT / "pyproject.toml", root)  # the marks of tests
+    shutil.copy(ROOT / "tests" / "amounts.py", root / "tests" / "elector")
     for name, text in blocks().items():
         path = root / name
         if name in ADDED:
@@ -54,23 +58,18 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(copy: Path, command: str) -> str:
-    """What a command prints; 3 is a design that is infeasible."""
-    program, _, rest = command.partition(" ")
-    done = subprocess.run(
-        [sys.executable, "-m", program, *rest.split()],
-        cwd=copy,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, 3), f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+def run(copy: Path, *commands: str) -> list[str]:
+    """What each of the commands prints; 3 is a design that is infeasible."""
+    done = together([shlex.split(command) for command in commands], copy)
+    for command, each in zip(commands, done, strict=True):
+        assert each.code in (0, 3) and each.crash is None, f"{command}: {each}"
+    return [each.out for each in done]
 
 
-def simulated(copy: Path, words: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(run(copy, f"elector simulate {words} --format json"))
-    return result
+def simulated(copy: Path, *designs: str) -> list[dict[str, Any]]:
+    """The JSON of each of the designs."""
+    shown = run(copy, *(f"elector simulate {words} --format json" for words in designs))
+    return [json.loads(text) for text in shown]
 
 
 def test_the_page_holds_a_module_a_schema_and_one_line() -> None:
@@ -85,33 +84,39 @@ def test_the_page_holds_a_module_a_schema_and_one_line() -> None:
     assert len(commands()) == 9
 
 
-@pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_page_runs(copy: Path, command: str) -> None:
-    run(copy, command)
+def test_the_commands_of_the_page_run(copy: Path) -> None:
+    first, *others = commands()
+    program, *words = shlex.split(first)
+    done = programs.run(program, *words, cwd=copy, env={"PYTHONPATH": ""})
+    assert done.returncode in (0, 3), f"{first}: {done.stdout}{done.stderr}"
+    run(copy, *others)
 
 
 def test_the_figures_are_those_of_the_page(copy: Path) -> None:
     """By hand: the feed-forward product of BERT-tiny, and what one lane more is worth."""
-    result = simulated(copy, "bert-tiny nearbank --operations")
+    result, slow, small = simulated(
+        copy,
+        "bert-tiny nearbank --operations",
+        "bert-tiny nearbank --set accelerator.lanes=64",
+        "bert-base nearbank --set accelerator.memory_capacity=1e6",
+    )
     row = next(r for r in result["operations"] if r["name"] == "feed-forward in")
     moved = 2.0 * (128 * 128 + 128 * 512 + 128 * 512)  # inputs, weights, outputs in 16 bits
     assert row["count"] == 2 and row["dram_bytes"] == 2 * moved
     assert row["seconds"] == pytest.approx(2 * max(128 * 128 * 512 / 4096e9, moved / 2e12))
     assert sum(result["latency_by_kind_s"].values()) == pytest.approx(result["latency_s"])
     assert result["energy_by_part_j"].keys() == {"lanes", "main memory", "leakage"}
-    slow = simulated(copy, "bert-tiny nearbank --set accelerator.lanes=64")
     assert slow["latency_s"] > 8 * result["latency_s"] and slow["utilization"] <= 1
-    small = simulated(copy, "bert-base nearbank --set accelerator.memory_capacity=1e6")
     assert small["reason"].startswith("main memory: needs")
 
 
 def test_a_hybrid_uses_both_units(copy: Path) -> None:
-    result = simulated(copy, "bert-tiny pair.yaml --operations")
+    (result,) = simulated(copy, "bert-tiny pair.yaml --operations")
     assert {r["unit"] for r in result["operations"]} == {"array", "banks", "link array-banks"}
 
 
 def test_a_trace_is_near_the_closed_form(copy: Path) -> None:
-    shown = run(copy, "elector trace bert-tiny nearbank --batch 4 --out four.json")
+    (shown,) = run(copy, "elector trace bert-tiny nearbank --batch 4 --out four.json")
     off = re.search(r"closed form.*\(([+-][\d.]+)%\)", shown)
     assert off is not None and abs(float(off[1])) < 25
 
@@ -122,17 +127,13 @@ def test_a_machine_without_an_event_model_says_so(copy: Path) -> None:
     text = path.read_text(encoding="utf-8")
     try:
         path.write_text(text.replace("events=events", "events=None"), encoding="utf-8")
-        for name in ("nearbank", "pair.yaml"):
-            assert simulated(copy, f"bert-tiny {name}")["feasible"]
-            done = subprocess.run(
-                [sys.executable, "-m", "elector", "trace", "bert-tiny", name, "--out", "none.json"],
-                cwd=copy,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 2 and "has no event model" in done.stderr
-            assert "Traceback" not in done.stderr and not (copy / "none.json").exists()
+        names = ("nearbank", "pair.yaml")
+        results = simulated(copy, *(f"bert-tiny {name}" for name in names))
+        assert all(result["feasible"] for result in results)
+        traces = [f"elector trace bert-tiny {name} --out none.json" for name in names]
+        for done in together([words.split() for words in traces], copy):
+            assert done.code == 2 and "has no event model" in done.err
+            assert done.crash is None and not (copy / "none.json").exists()
     finally:
         path.write_text(text, encoding="utf-8")
 
@@ -170,7 +171,8 @@ def test_a_storage_format_is_one_row(copy: Path) -> None:
     with path.open("a", encoding="utf-8") as rows:
         rows.write("int5-g32,integer,5,5,32,16,no,nobody,2,assumed,as int4\n")
     ask = "gpt2 systolic --generate 2 --kv-cache int5-g32 --weights"
-    wide, narrow = (simulated(copy, f"{ask} {name} --operations") for name in ("same", "int5-g32"))
+    asked = (f"{ask} {name} --operations" for name in ("same", "int5-g32"))
+    wide, narrow = simulated(copy, *asked)
     matrices = 12 * 12 * 768**2
     saved = wide["memory_bytes"]["weights"] - narrow["memory_bytes"]["weights"]
     assert saved == matrices * (16 - 5.5) / 8  # products are of bf16 there

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sources import nodes_of, tree_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("elector", "transcode")
@@ -50,7 +51,7 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
             parts = path.relative_to(ROOT).with_suffix("").parts
             hidden = any(part.startswith("_") and part != "__init__" for part in parts)
             if "cli" not in parts and not hidden:
-                yield path, ast.parse(path.read_text(encoding="utf-8"))
+                yield path, tree_of(path)
 
 
 @functools.cache
@@ -59,7 +60,7 @@ def classes() -> dict[str, bool]:
     documented: dict[str, bool] = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes_of(path):
                 if isinstance(node, ast.ClassDef):
                     told = ast.get_docstring(node) is not None
                     documented[node.name] = told and documented.get(node.name, True)

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from amounts import draws
 from fuzz import values
 from fuzz.attack import attack, content_of
 from fuzz.readers import READERS
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Formats whose inputs take seconds even where they are few.
 LONG = ("front", "front.json", "part")
 #: Inputs of each format: in the quick tests, and in the long ones.
-FEW, MANY = range(12), range(12, 120)
+FEW, MANY = range(draws(12, 6)), range(12, 120)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import golden
 import pytest
 
 #: Spaces whose fronts every run of the tests looks at; those of all take half a minute.
-QUICK = ("bert", "elector", "smoke", "transcode")
+QUICK = ("bert", "smoke", "transcode")
 
 
 @pytest.mark.parametrize(

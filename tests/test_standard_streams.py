@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from exported import archive
-from programs import commands, run
+from programs import commands, run, together
 
 if not Path("/dev/full").exists():
     pytest.skip("no /dev/full on this system", allow_module_level=True)
@@ -104,10 +104,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "plan.yaml").write_text(PLAN)
     archive(folder / "program.pt2")
     (folder / "space.yaml").write_text(SPACE)
-    for seed, name in enumerate(("first", "second")):
-        words = ("search", "space.yaml", "--quiet", "--seed", str(seed), "--out", name)
-        done = run("transcode", *words, cwd=folder)
-        assert done.returncode == 0, done.stderr
+    search, seeds = ("transcode", "search", "space.yaml", "--quiet"), {"first": "0", "second": "1"}
+    searches = [(*search, "--seed", seed, "--out", out) for out, seed in seeds.items()]
+    for done in together(searches, folder):
+        assert done.code == 0, done.err
     return folder
 
 
@@ -148,7 +148,11 @@ def test_a_result_that_is_not_written_is_a_failure(
     assert (done.returncode, done.stderr) == (1, case.message), words
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "unbuffered",
+    ["", pytest.param("1", marks=pytest.mark.slow)],
+    ids=["buffered", "unbuffered"],
+)
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("words", ["--help", "--version", "COMMAND --help", "complete"])
 @pytest.mark.parametrize("program", ["elector", "transcode"])
@@ -235,7 +239,9 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(folder: Path) -> None
     assert written.startswith("model,accelerator,") and len(written.splitlines()) == 2
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.slow) for e in ("cp1252", "utf-8"))]
+)
 def test_what_a_terminal_cannot_show_is_spelled_out(encoding: str, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(
         "name: small\nmodel: {base: encoder, layers: [2, 4], hidden: 128, heads: 2}\n"

@@ -2,7 +2,8 @@
 
 Most mistakes are in one cell: a distinct value is checked once, however many rows have it. What
 is left are rows whose values contradict one another; each distinct combination is looked for by
-halving, first among what is only read, then among what is evaluated.
+halving, first among what is only read, then, one structure after another, among what is
+evaluated.
 """
 
 from __future__ import annotations
@@ -36,14 +37,13 @@ def unreadable(columns: Columns, size: int) -> dict[int, InputError]:
         bad = np.isin(codes, list(errors)) & left
         wrong.update({row: errors[int(codes[row])] for row in np.flatnonzero(bad).tolist()})
         left &= ~bad
-    for check in (_read, evaluate):
+    for look in (_unread, _unevaluated):
         rows = np.flatnonzero(left)
         if not rows.size:
             break
         key = combine([column.codes[rows] for column in columns.values()])
         _, first, index = distinct(key)
-        errors = {}
-        _halve(check, _taken(columns, rows[first]), np.arange(first.size), errors)
+        errors = look(_taken(columns, rows[first]), first.size)
         bad = np.isin(index, list(errors))
         wrong.update({int(rows[i]): errors[int(index[i])] for i in np.flatnonzero(bad)})
         left[rows[bad]] = False
@@ -118,6 +118,24 @@ def _bare(error: InputError) -> InputError:
     """The error without what it was raised from, which would keep whole tables in memory."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def _unread(columns: Columns, size: int) -> dict[int, InputError]:
+    """Row -> what is wrong with it, of rows that cannot be read."""
+    errors: dict[int, InputError] = {}
+    _halve(_read, columns, np.arange(size), errors)
+    return errors
+
+
+def _unevaluated(columns: Columns, size: int) -> dict[int, InputError]:
+    """Row -> what is wrong with it, of rows that can be read, yet not evaluated.
+
+    Structures are evaluated apart anyway: one that holds a bad row leaves the others alone.
+    """
+    errors: dict[int, InputError] = {}
+    for group in list(resolve(columns, size)):
+        _halve(evaluate, _taken(columns, group.rows), group.rows, errors)
+    return errors
 
 
 def _read(columns: Columns, size: int) -> None:

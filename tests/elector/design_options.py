@@ -149,6 +149,7 @@ def prepare(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(sizes))
 
 
+@functools.cache
 def simulated(effect: Effect) -> tuple[Any, Any]:
     """The costs without the option (None where nothing is printed) and with it."""
     words = ("simulate", *effect.pair, "--format", "json")
@@ -184,6 +185,13 @@ def of_compare(effect: Effect, folder: Path) -> None:
         assert loaded(*words)[0]["values"] == {effect.result: before[effect.result]}
 
 
+@functools.cache
+def traced(pair: tuple[str, ...]) -> tuple[str, str]:
+    """The trace without an option, and what is said of it."""
+    said = done("trace", *pair, "--out", "without.json").stdout
+    return Path("without.json").read_text(), said
+
+
 def of_trace(effect: Effect, folder: Path) -> None:
     """The closed form beside the trace is that of `simulate`; the traces differ."""
     words = ("trace", *effect.pair, "--out")
@@ -194,12 +202,8 @@ def of_trace(effect: Effect, folder: Path) -> None:
         done(*words, "without.json", code=effect.before)
         assert not Path("without.json").exists()
         return
-    without = done(*words, "without.json").stdout
-    told = [
-        (Path(f"{name}.json").read_text(), said.replace(name, ""))
-        for name, said in (("with", with_it), ("without", without))
-    ]
-    assert told[0] != told[1]
+    told = Path("with.json").read_text(), with_it.replace("with.json", "without.json")
+    assert told != traced(effect.pair)
 
 
 def of_report(effect: Effect, folder: Path) -> None:

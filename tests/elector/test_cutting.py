@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from amounts import draws
 
 import elector
 from elector.machines.systolic import cutting
@@ -46,8 +47,9 @@ def test_rows_together_take_no_longer_than_apart(flow: str, preload: str) -> Non
 
     Not into every number of parts, so a little may be left: in one of a thousand an eighth.
     """
-    x = drawn(1, 20_000)
-    many = np.random.default_rng(2).integers(2, 100, 20_000).astype(float)
+    size = draws(20_000, 5_000)
+    x = drawn(1, size)
+    many = np.random.default_rng(2).integers(2, 100, size).astype(float)
     whole, apart = x | {"m": x["m"] * many}, x | {"batch": x["batch"] * many}
     ratio = taken(flow, preload, whole) / taken(flow, preload, apart)
     assert np.quantile(ratio, 0.999) < 1.125
@@ -60,7 +62,8 @@ def test_rows_together_take_no_longer_than_apart(flow: str, preload: str) -> Non
 def test_more_is_never_sooner_and_more_arrays_never_later(
     name: str, flow: str, preload: str
 ) -> None:
-    x, more = drawn(3, 10_000), np.random.default_rng(4).integers(1, 40, 10_000)
+    size = draws(10_000, 1_000)
+    x, more = drawn(3, size), np.random.default_rng(4).integers(1, 40, size)
     before, after = taken(flow, preload, x), taken(flow, preload, x | {name: x[name] + more})
     if name == "arrays":
         before, after = after, before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from amounts import draws
 
 from elector.base.segments import Fold
 from elector.base.table import Column
@@ -76,7 +77,7 @@ def one(columns: dict[str, Column], i: int, level: str) -> Cost:
 def test_layers_as_columns_cost_what_layers_as_rows_cost(settings: dict[str, object]) -> None:
     columns = designs(**settings)
     many = evaluate(columns, SIZE, level="groups", jobs=1)
-    for i in range(0, SIZE, 5):
+    for i in range(0, SIZE, draws(5, 15)):
         alone, rows = one(columns, i, "groups"), one(columns, i, "operations")
         for name in rows.names():
             expected = rows.scalar(name)[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amounts import draws
 from builders import columns, inside
 from random_designs import (
     Table,
@@ -30,7 +31,7 @@ from elector.machines import MACHINES
 from elector.machines.contract import sum_rows
 from elector.technology import Technology
 
-SIZE = 300
+SIZE = draws(300, 100)
 #: Settings without which random designs of a machine could do too little to be worth testing.
 ROOM: dict[str, dict[str, Any]] = {
     "gpu": {"accelerator__fp8_rate": 1e15},
@@ -147,7 +148,7 @@ def same(one: Cost, other: Cost, here: Any, there: Any) -> None:
 
 
 def test_a_design_alone_is_the_design_in_a_batch(machine: str) -> None:
-    for i in np.random.default_rng(0).integers(0, SIZE, 30):
+    for i in np.random.default_rng(0).integers(0, SIZE, draws(30, 10)):
         alone = costs(rows_of(table(machine), [i]), jobs=1)
         same(alone, costs_of(machine), [0], [i])
         assert alone.reason(0) == costs_of(machine).reason(i)

@@ -315,7 +315,9 @@ def test_code_of_the_file_is_not_run_and_further_layers_are_left_out(tmp_path: P
     assert "num_nextn_predict_layers" in notes
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(s, marks=pytest.mark.slow) for s in range(6, 20))]
+)
 def test_mutated_configurations_are_exact_or_refused_by_their_key(
     tmp_path: Path, seed: int
 ) -> None:

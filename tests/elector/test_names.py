@@ -76,9 +76,14 @@ def test_names_decide_nothing(
     ("model", "settings"),
     [
         ("gpt2", {"generate": 8, "model__layers": 2}),
-        ("t5-base", {"mode": "training", "model__layers": 2, "attention": "flash"}),
+        pytest.param(
+            *("t5-base", {"mode": "training", "model__layers": 2, "attention": "flash"}),
+            marks=pytest.mark.slow,
+        ),
         ("llama-2-7b", {"mode": "training", "model__layers": 1}),
-        ("vit-base", {"mode": "training", "model__layers": 2}),
+        pytest.param(
+            *("vit-base", {"mode": "training", "model__layers": 2}), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_names_of_no_model_decide(

@@ -169,12 +169,24 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("command", "code", "words"),
     [
         ("E simulate <(printf 'base: encoder\\nlayers: 2\\n') systolic", 0, "latency"),
-        ('E simulate <(printf \'{"base": "encoder"}\') systolic', 0, "latency"),
-        ("E simulate <(printf '{base: encoder}') systolic", 0, "latency"),
+        pytest.param(
+            *('E simulate <(printf \'{"base": "encoder"}\') systolic', 0, "latency"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("E simulate <(printf '{base: encoder}') systolic", 0, "latency"),
+            marks=pytest.mark.slow,
+        ),
         ('E simulate <(printf \'{"l": 1, "o": ["sa"], "h": [128]\') systolic', 2, "/dev/fd/"),
-        ("E simulate <(printf 'name,M,N,K\\na,8,8,8\\n') systolic", 0, "latency"),
+        pytest.param(
+            *("E simulate <(printf 'name,M,N,K\\na,8,8,8\\n') systolic", 0, "latency"),
+            marks=pytest.mark.slow,
+        ),
         ("E simulate bert-tiny <(printf 'base: systolic\\nrows: 64\\n')", 0, "latency"),
-        ("E simulate bert-tiny systolic --technology <(printf 'part\\n')", 2, "/dev/fd/"),
+        pytest.param(
+            *("E simulate bert-tiny systolic --technology <(printf 'part\\n')", 2, "/dev/fd/"),
+            marks=pytest.mark.slow,
+        ),
         ("E sweep <(printf 'model,accelerator\\nbert-tiny,systolic\\n') --out -", 0, "bert-tiny"),
         (
             "printf 'model,accelerator\\nbert-tiny,systolic\\n' | E sweep /dev/stdin --out -",
@@ -187,7 +199,9 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             "phase 1",
         ),
         ("E simulate <(true) systolic", 2, "is empty"),
-        ("E simulate <(printf 'x: 1') systolic", 2, "unknown key"),
+        pytest.param(
+            *("E simulate <(printf 'x: 1') systolic", 2, "unknown key"), marks=pytest.mark.slow
+        ),
         ("E simulate /dev/zero systolic", 2, "is a device, not a file"),
         ("E sweep /dev/zero --out -", 2, "is a device, not a file"),
         (

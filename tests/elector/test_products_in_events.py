@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amounts import draws
 
 from elector.machines.systolic.cutting import overlapped, serial
 from elector.machines.systolic.events import SystolicUnits
@@ -87,14 +88,14 @@ def test_products_dealt_one_by_one_take_what_the_closed_form_says(flow: str, pre
     The rest is the bound of Graham, which no order of folds exceeds, and parts that the event model
     does not try.
     """
-    random = np.random.default_rng(7)
+    random, size = np.random.default_rng(7), draws(200, 80)
     most = MOST | {"sums": 600}
     x = {
-        name: np.floor(np.exp(random.uniform(0.0, np.log(high + 1.0), 200)))
+        name: np.floor(np.exp(random.uniform(0.0, np.log(high + 1.0), size)))
         for name, high in most.items()
     }
-    x["sums"] = np.where(random.random(200) < 0.5, ALL, x["sums"])
-    each = [{name: float(values[i]) for name, values in x.items()} for i in range(200)]
+    x["sums"] = np.where(random.random(size) < 0.5, ALL, x["sums"])
+    each = [{name: float(values[i]) for name, values in x.items()} for i in range(size)]
     ratio = closed(flow, preload, x) / [dealt(flow, preload, one) for one in each]
     assert np.mean(np.abs(ratio - 1.0) < 0.1) > 0.9
     assert ratio.min() > 0.6 and ratio.max() < 2.0

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from amounts import draws
 from builders import columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,7 @@ def test_more_tiles_are_never_slower(batch: int, reload: bool) -> None:
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=draws(40, 12))
 def test_a_longer_sequence_on_a_smaller_chip_is_never_faster(data: st.DataObject) -> None:
     draw = data.draw
     fixed = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amounts import draws
 from arrays import Fold, cut, dealt, product, run, starts
 from builders import inside
 from hypothesis import given
@@ -82,7 +83,7 @@ def folds_of(shape: Shape, flow: str, rows: int, cols: int) -> int:
 def test_serial_folds_take_exactly_the_simulated_cycles(
     flow: str, rows: int, cols: int, tmp_path: Path
 ) -> None:
-    shapes = shapes_of(rows * 10 + cols, 16)
+    shapes = shapes_of(rows * 10 + cols, draws(16, 6))
     ours = cycles(tmp_path, shapes, rows=rows, cols=cols, dataflow=flow, preload="serial")
     for i, shape in enumerate(shapes):
         assert ours[i] == fewest(shape, i, rows, cols, flow, False), shape
@@ -97,7 +98,7 @@ def test_overlapped_folds_take_exactly_the_simulated_cycles(
 
     Of outputs cut into blocks the closed form counts the last, thinner one as one of the others.
     """
-    shapes = shapes_of(rows * 10 + cols, 24)
+    shapes = shapes_of(rows * 10 + cols, draws(24, 8))
     ours = cycles(tmp_path, shapes, rows=rows, cols=cols, dataflow=flow)
     for i, shape in enumerate(shapes):
         least = fewest(shape, i, rows, cols, flow, True)
@@ -269,7 +270,7 @@ def test_mean_folds_is_the_mean_over_a_loop(first: int, span: int, size: int) ->
 @pytest.mark.parametrize("flow", FLOWS)
 def test_generated_tokens_take_the_cycles_of_a_loop(model: str, flow: str) -> None:
     """Only the mean number of folds enters the closed form: 4 % off for one step at worst."""
-    prompt, tokens = 100, 16
+    prompt, tokens = 100, draws(16, 8)
     for rows, cols, arrays, batch in ((128, 128, 1, 1), (16, 32, 1, 8), (64, 256, 4, 16)):
         settings = {
             "accelerator.rows": rows,

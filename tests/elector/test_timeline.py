@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amounts import draws
 
 from elector.base.errors import InfeasibleError, InputError
 from elector.evaluation.path import evaluate, inspect
@@ -320,7 +321,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 #: Designs of a machine in the quick tests; those that spread more need more.
-QUICK = {"systolic": 12, "acceltran": 12}
+QUICK = {"systolic": 10, "acceltran": 8, "gpu": 16}
 DRAWS = [(machine, QUICK.get(machine, 24), 1) for machine in DESIGNS]
 SLOW = [pytest.param(machine, 300, 2, marks=pytest.mark.slow) for machine in DESIGNS]
 
@@ -362,7 +363,7 @@ def test_the_closed_form_agrees_on_large_steps(settings: dict[str, object]) -> N
 
 @pytest.mark.parametrize("machine", DESIGNS)
 def test_the_step_is_never_shorter_than_a_resource_is_busy(machine: str) -> None:
-    for settings in DESIGNS[machine](6, 3):
+    for settings in DESIGNS[machine](draws(6, 3), 3):
         step = run(columns_of(settings))
         assert all(busy <= step.seconds * (1 + 1e-9) for busy in step.busy.values())
         for name in step.busy:

@@ -30,7 +30,13 @@ def test_the_picture_shows_all_that_a_resource_does(tmp_path: Path) -> None:
     assert (tmp_path / "t.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", [r"a$\foo$", "a$b$", "a\udcff", "模", "a\tb", "a\x1b[31m", "a\nb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(r"a$\foo$", "a\udcff", "a\nb"),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("a$b$", "模", "a\tb", "a\x1b[31m")),
+    ],
+)
 def test_names_are_drawn_as_they_are(
     tmp_path: Path, name: str, recwarn: pytest.WarningsRecorder
 ) -> None:

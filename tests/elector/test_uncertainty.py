@@ -359,7 +359,7 @@ LIMITED = [
 ]
 
 
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("model", "accelerator", "workload"), LIMITED)
 def test_no_draw_breaks_what_is_possible(
     model: str, accelerator: str, workload: dict[str, object], seed: int

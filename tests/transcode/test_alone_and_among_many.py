@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amounts import draws
 
 from elector.evaluation.path import evaluate
 from transcode.objective import costs_of
@@ -21,7 +22,7 @@ DESIGNS = {"elector": 3000, "bert": 3000, "llm": 1500}
 #: Spaces that take seconds.
 LONG = ("transcode", "transcode-nas", "llm")
 #: Sizes of the batches that the same designs are evaluated in, and how many of each.
-PARTS, BATCHES = (1, 37, 400), 16
+PARTS, BATCHES = (1, 37, 400), draws(16, 6)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amounts import draws
 from search_fakes import SMALL, fake
 
 from elector.base.errors import InputError
@@ -323,7 +324,9 @@ def test_optunas_samplers_get_to_the_end_of_a_small_space(name: str) -> None:
     """What they repeat without end is drawn at random instead; a resumed run does the same."""
     names = ["latency_s", "energy_j", "area_mm2"]
     model = {"base": "encoder", "layers": [2, 4], "hidden": [128, 256], "heads": [2, 4]}
-    few = Problem(bound(load(SMALL | {"model": model}), names), fake)
+    accelerator = SMALL["accelerator"] | {"rows": [16, 32][: draws(2, 1)]}
+    space = load(SMALL | {"model": model, "accelerator": accelerator})
+    few = Problem(bound(space, names), fake)
     engine = engines.make(name, few, 0, 20, REFERENCE)
     finished: list[Finished] = []
     while not engine.exhausted:

@@ -64,7 +64,7 @@ def designs(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "designs")
 
 
-@pytest.mark.parametrize("sampler", ["evolve", "enumerate"])
+@pytest.mark.parametrize("sampler", ["evolve", pytest.param("enumerate", marks=pytest.mark.slow)])
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, sampler: str) -> None:
     tables = []
     for jobs in (1, 2, 4):

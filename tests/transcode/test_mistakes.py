@@ -191,7 +191,9 @@ def test_no_run_lies_among_the_designs_of_another(made: Path, tmp_path: Path, in
     assert invoke("merge", str(made / "pair"), "--out", str(run / "beside")).exit_code == 0
 
 
-@pytest.mark.parametrize("left", [0, 1, 900, -1])
+@pytest.mark.parametrize(
+    "left", [0, 900, *(pytest.param(left, marks=pytest.mark.slow) for left in (1, -1))]
+)
 def test_a_cut_part_is_evaluated_again(made: Path, tmp_path: Path, left: int) -> None:
     """Whatever is left of it; questions and merging refuse what a search mends."""
     run = shutil.copytree(made / "tiny", tmp_path / "run")

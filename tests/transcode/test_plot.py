@@ -254,7 +254,13 @@ def test_shapes_are_machines_where_several_are_searched(tmp_path: Path) -> None:
     assert picture_of(folder).kinds == ("acceltran-edge", "systolic")
 
 
-@pytest.mark.parametrize("name", [r"a$\x$", "a$b$", "a\x1b[31m", "\u6a21"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(r"a$\x$", "a\x1b[31m"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("a$b$", "\u6a21")),
+    ],
+)
 def test_names_are_drawn_as_they_are(
     tmp_path: Path, name: str, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -306,7 +312,10 @@ def test_knee_of_a_known_front() -> None:
 
 @pytest.mark.parametrize(
     ("count", "accuracy"),
-    [(1, False), (2, True), (2, False), (3, True), (4, True), (5, True), (5, False)],
+    [
+        *((1, False), (2, True), (3, True), (5, True)),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in ((2, False), (4, True), (5, False))),
+    ],
 )
 def test_nothing_covers_anything(tmp_path: Path, count: int, accuracy: bool) -> None:
     costs = list(COSTS)[: count - 1 if accuracy else count]

@@ -135,7 +135,13 @@ def test_the_run_folder_is_complete(tmp_path: Path) -> None:
     assert manifest["sampler"]["why"]
 
 
-@pytest.mark.parametrize("sampler", ["enumerate", "random", "qmc", "nsga2", "nsga3", "tpe"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        *("enumerate", "random", "nsga2", "tpe"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qmc", "nsga3")),
+    ],
+)
 def test_interrupted_and_resumed_is_as_if_never_interrupted(tmp_path: Path, sampler: str) -> None:
     options: dict[str, Any] = {"sampler": sampler, "budget": 120, "batch": 20, "seed": 3}
     run(tmp_path / "whole", **options)

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from amounts import draws
 
 from laws.adversary import Worst, attack, drawn, measured, worst_by_axis
 from laws.bounds import known
@@ -15,6 +16,8 @@ from laws.subjects import Subject, subjects
 
 #: Pairs of a machine over all laws, in the quick and the slow tests.
 QUICK, SLOW = 1_000, 20_000
+#: Structures, a model and a workload each, that the designs of a quick test have.
+KINDS = draws(16, 6)
 #: Pairs the adversary may evaluate for a machine and law (none: it is left out); `laws.attack` is
 #: the program for more.
 EVALUATIONS = int(os.environ.get("ELECTOR_LAW_EVALUATIONS", "0"))
@@ -38,11 +41,11 @@ def judge(subject: Subject, law: Law, worst_pairs: list[Worst]) -> None:
         pytest.xfail("; ".join({known(subject, law.name, worst.axis) for worst in bad}))
 
 
-def neighbours(subject: Subject, law: Law, pairs: int, seed: int) -> None:
+def neighbours(subject: Subject, law: Law, pairs: int, seed: int, kinds: int = 16) -> None:
     if not law.axes(subject):
         pytest.skip("no setting of this machine is concerned")
     random = np.random.default_rng(seed)
-    rows = designs(subject, share(subject, law, pairs), random)
+    rows = designs(subject, share(subject, law, pairs), random, kinds)
     chosen = drawn(subject, law, rows, random)
     violations = measured(subject, law, chosen)
     applies = np.isfinite(violations).mean() if len(chosen) else 0.0
@@ -53,7 +56,7 @@ def neighbours(subject: Subject, law: Law, pairs: int, seed: int) -> None:
 @every
 @law_of
 def test_neighbours(name: str, law: Law) -> None:
-    neighbours(subjects()[name], law, QUICK, 1)
+    neighbours(subjects()[name], law, QUICK, 1, KINDS)
 
 
 @pytest.mark.slow
@@ -78,7 +81,7 @@ def test_a_design_alone_is_its_row_of_many(name: str) -> None:
     """Bit for bit, over the whole schema."""
     rows = designs(subjects()[name], 120, np.random.default_rng(4))
     many = costs(rows, "groups")
-    for i in range(0, len(rows), 8):
+    for i in range(0, len(rows), draws(8, 20)):
         one = costs([rows[i]], "groups")
         assert one.refused[0] == many.refused[i]
         if one.refused[0]:
