@@ -98,7 +98,11 @@ class Stage:
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
         free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
-        self.held = [designs.sum(np.minimum(h.seconds, h.most)) for h in designs.holds(free)]
+        self.held = [
+            designs.whole(seconds)
+            for hold in designs.holds(free)
+            for seconds in hold.sums(hold.seconds, index.size)
+        ]
         self.usual = _holding(ops, index, activity, places, layers)
 
     def some(self, places: Array) -> Stage:
@@ -291,19 +295,19 @@ class Stage:
         own : of the rows (N,) in one of the streams. All but the last of these take a unit for no
         longer than it works; the last one waits for its results, too.
         """
-        designs, turns = self.designs, self.designs.turns(rows)
-        if not self.held or turns is None:
-            return []
-        works = np.zeros(turns.shape)
-        for name, seconds in own.busy.items():
-            if not designs.summed(name):
-                works = np.maximum(works, seconds)
-        last = works if own.computing is None else own.computing
-        computing, each = (designs.spread(n) - 1.0) * works + last, []
+        designs, held = self.designs, []
         for hold in designs.holds(rows):
-            longer = np.where(turns, np.maximum(computing - hold.computing, 0.0), 0.0)
-            each.append(designs.sum(np.minimum(hold.seconds + longer, hold.most)))
-        return each
+            here = hold.designs
+            works = np.zeros(hold.seconds.shape)
+            for name, seconds in own.busy.items():
+                if not designs.summed(name):
+                    works = np.maximum(works, columns(seconds, here))
+            last = works if own.computing is None else columns(own.computing, here)
+            computing = (designs.spread(n)[here] - 1.0) * works + last
+            longer = np.maximum(computing - hold.computing, 0.0)
+            longer = np.where(designs.turns(rows, here), longer, 0.0)
+            held += hold.sums(hold.seconds + longer, designs.pair.size)
+        return [designs.whole(seconds) for seconds in held]
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -468,9 +472,10 @@ def unchained(activity: Activity, rows: Array) -> dict[str, Array]:
     rows : (N,) places of the rows.
     """
     loads = {name: activity.load(name, rows) for name in activity.busy}
-    for i, hold in enumerate(activity.overlap.holds):
-        seconds = np.minimum(hold.seconds[rows], hold.most[rows])
-        loads[f"{TURNS} {i + 1}"] = activity.whole(sum_rows(seconds))
+    size, held = activity.alone.shape[1], []
+    for hold in (h.of(rows, size, None) for h in activity.overlap.holds):
+        held += hold.sums(hold.seconds, size)
+    loads |= {f"{TURNS} {i + 1}": activity.whole(x) for i, x in enumerate(held)}
     return loads
 
 
@@ -506,7 +511,7 @@ def _holding(
 ) -> list[Array]:
     """Of each hold the parts of the chain's fill, as its unit passes them."""
     units = [activity] if activity.members is None else activity.members.activities
-    holds = [unit for unit in units for _ in unit.overlap.holds]
+    holds = [unit for unit in units for hold in unit.overlap.holds for _ in hold.most]
     return [_passes(ops, index, unit, chained, layers) for unit in holds]
 
 

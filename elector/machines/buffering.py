@@ -237,9 +237,9 @@ def of_tiles(table: Array, places: tuple[Array, Array], double: Array, turns: Ar
 
 
 def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hold, ...]:
-    """What keeps main memory and units busy together, (R, D) seconds, each a bound of its own.
+    """What keeps main memory and units busy together; none where nothing takes turns.
 
-    compute : of the row alone. units : for which its unit is taken. turns : bool.
+    compute : (R, D) seconds of the row alone. units : for which its unit is taken. turns : bool.
 
     Of a row that takes turns, loads hold up the units and computing holds up main memory. What a
     step then needs is the least, over all ways to take turns or not, of the most of units and
@@ -252,13 +252,7 @@ def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hol
     half, whole, units, compute = (
         columns(x, designs) for x in (loads.half, loads.whole, units, compute)
     )
-    seconds, computing = np.zeros((2, *loads.half.shape))
-    seconds[:, designs] = in_turn = np.where(whole > 0.0, compute + whole, units)
-    computing[:, designs] = in_turn - whole
+    in_turn = np.where(whole > 0.0, compute + whole, units)
     must = ~loads.double[designs] & (in_turn > 0.0)
-    bounds = []
-    for mixture in (half, 0.5 * (units + half)):
-        most = np.zeros(loads.half.shape)
-        most[:, designs] = np.where(must, np.inf, mixture)
-        bounds.append(Hold(seconds, computing, most))
-    return tuple(bounds)
+    mixtures = (np.where(must, np.inf, mixture) for mixture in (half, 0.5 * (units + half)))
+    return (Hold(designs, in_turn, in_turn - whole, tuple(mixtures)),)
