@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,8 +72,8 @@ class Stage:
     ones, of those outside the layers, of attention but for heads that stand side by side. periods :
     resource -> layers. rounds : passes of what stands outside. streams : as many as there may be.
     heads : of a layer. finest : one head of one of all these streams; None: none has several. single, after : seconds of one operation that all streams take in turn,
-    and of the last gradient of weights. held, usual : of each `Hold` the seconds of the rows that
-    nothing waits for, and the parts of the chain's fill.
+    and of the last gradient of weights. held, whole, usual : of each `Hold` the seconds of the rows
+    that nothing waits for, of the chained ones in one stream, and the parts of the chain's fill.
     """
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
@@ -101,11 +101,14 @@ class Stage:
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
         free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
-        self.held = [
-            designs.whole(seconds)
-            for hold in designs.holds(free)
-            for seconds in hold.sums(hold.seconds, index.size)
-        ]
+        self.held, self.whole = (
+            [
+                designs.whole(seconds)
+                for hold in designs.holds(some)
+                for seconds in hold.sums(hold.seconds, index.size)
+            ]
+            for some in (free, chained)
+        )
         self.usual = _holding(ops, index, activity, places, layers)
         several = self.attention.size and (self.heads > 1.0).any()
         self.finest = self._head(self.streams) if several else None
@@ -120,7 +123,7 @@ class Stage:
         for name in ("rounds", "streams", "heads", "single", "after"):
             setattr(stage, name, getattr(self, name)[places])
         stage.finest = None if self.finest is None else self.finest.some(places)
-        for name in ("held", "usual"):
+        for name in ("held", "whole", "usual"):
             setattr(stage, name, [values[places] for values in getattr(self, name)])
         return stage
 
@@ -215,20 +218,25 @@ class Stage:
             if name in apart.held:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
-        passes = (once + inside) * n
-        each = zip(self.held, rows.held, self.usual, strict=True)
-        for i, (free, part, usual) in enumerate(each):
+        for i, (load, whole) in enumerate(self._in_turn(rows.held, (once + inside) * n, n)):
+            waits[f"{TURNS} {i + 1}"] = load, whole - load
+        return waits
+
+    def _in_turn(self, held: list[Array], passes: Array, n: Array) -> Iterator[tuple[Array, Array]]:
+        """(D,) seconds for which each `Hold` keeps memory and units busy, and with what they wait.
+
+        held : (D,) seconds of the chained rows in n streams. passes : (D,) of all n streams.
+        """
+        for free, part, usual in zip(self.held, held, self.usual, strict=True):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
             load = free + part
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, usual), 0.0)
-            waits[f"{TURNS} {i + 1}"] = load, whole - load
-        return waits
+            yield load, np.where(load > 0.0, overlap(load, part, passes, n, usual), 0.0)
 
     def least(self, together: Passed, apart: Passed | None, n: Array) -> Array:
         """(D,) seconds that n streams take at least, or, without `apart`, any number up to n.
 
-        Streams never take less of a resource, nor of the chain, than all sequences together, and
+        Streams never take less of a resource, a hold or the chain than all sequences together, and
         none passes a row faster than in more streams. What a resource works for longer than its
         even share it idles less, but by no more.
 
@@ -242,6 +250,7 @@ class Stage:
             if name not in (apart or together).held:
                 here, there = self._shares(name, n)
                 bounds.append(load + self._idle(name, once - there, inside - here))
+        bounds += [whole for _, whole in self._in_turn(self.whole, (once + inside) * n, n)]
         return most_of(bounds)
 
     def _shares(self, name: str, n: Array) -> tuple[Array, Array]:
