@@ -188,11 +188,16 @@ def stream(
     loads, places = of.loads, of.places
     rest, fill = of.taken(loads.other, places), of.taken(loads.fill, places)
     if n is None:
-        first = of.taken(loads.half, places)
+        alone = np.maximum(compute, of.taken(loads.half, places))
     else:
         rest = rest / n
-        first = rest + of.taken(loads.weights, places)
-    alone, ahead = _beside(compute, first, fill), _beside(compute, rest, fill)
+        alone = rest + of.taken(loads.weights, places)
+        np.maximum(compute, alone, out=alone)
+    # As in `_beside`, the wait for the first tile worked out once.
+    first = np.minimum(fill, compute)
+    alone += first
+    ahead = np.maximum(compute, rest)
+    ahead += first
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
     if turned is not None and late.size:
         own = turned.seconds[:, np.searchsorted(turned.designs, late)]
