@@ -71,9 +71,10 @@ class Stage:
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
     ones, of those outside the layers, of attention but for heads that stand side by side. periods :
     resource -> layers. rounds : passes of what stands outside. streams : as many as there may be.
-    heads : of a layer. finest : one head of one of all these streams; None: none has several. single, after : seconds of one operation that all streams take in turn,
-    and of the last gradient of weights. held, whole, usual : of each `Hold` the seconds of the rows
-    that nothing waits for, of the chained ones in one stream, and the parts of the chain's fill.
+    heads : of a layer. finest : one head of one of all these streams; None: none has several.
+    single, after : seconds of one operation that all streams take in turn, and of the last gradient
+    of weights. held, whole, usual : of each `Hold` the seconds of the rows that nothing waits for,
+    of the chained ones in one stream, and the parts of the chain's fill.
     """
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
