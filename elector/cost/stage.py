@@ -71,7 +71,8 @@ class Stage:
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
     ones, of those outside the layers, of attention but for heads that stand side by side. periods :
     resource -> layers. rounds : passes of what stands outside. streams : as many as there may be.
-    heads : of a layer. finest : one head of one of all these streams; None: none has several.
+    heads : of a layer. finest : one head of one of all these streams, of one stream where rows have
+    no floor; None: none has several.
     single, after : seconds of one operation that all streams take in turn, and of the last gradient
     of weights. held, whole, usual : of each `Hold` the seconds of the rows that nothing waits for,
     of the chained ones in one stream, and the parts of the chain's fill.
@@ -112,7 +113,8 @@ class Stage:
         )
         self.usual = _holding(ops, index, activity, places, layers)
         several = self.attention.size and (self.heads > 1.0).any()
-        self.finest = self._head(self.streams) if several else None
+        finest = self.streams if designs.streams.floor else np.ones(self.streams.size)
+        self.finest = self._head(finest) if several else None
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -402,7 +404,8 @@ class Stage:
         assert self.finest is not None
         one = self._one_by_one(self.finest, alone, n)
         # None passes a row faster than in more streams: only these may be sooner one by one.
-        may = np.flatnonzero((one < core) & (n < self.streams))
+        most = self.finest.streams
+        may = np.flatnonzero((n > most) | ((n < most) & (one < core)))
         if may.size:
             few = self.some(may)
             head, alone = few._head(n[may]), columns(alone, self.columns(may))

@@ -252,6 +252,12 @@ class Hold:
 class Streams(ABC):
     """What one of n streams takes, of D designs."""
 
+    @property
+    def floor(self) -> bool:
+        """Whether rows take some seconds however little of the batch a stream has, so that many
+        streams seldom pay."""
+        return False
+
     @abstractmethod
     def of(self, n: Array, rows: Array) -> Stream:
         """What one of n (D,) streams takes for some rows."""
@@ -312,6 +318,11 @@ class UnitStreams(Streams):
     """
 
     units: tuple[tuple[str, Streams], ...]
+
+    @property
+    def floor(self) -> bool:
+        """Whether those of a unit do."""
+        return any(streams.floor for _, streams in self.units)
 
     def of(self, n: Array, rows: Array) -> Stream:
         """A row is nonzero for the one that runs it."""

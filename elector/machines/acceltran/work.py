@@ -250,6 +250,11 @@ class _LaneStreams(Streams):
     loads: LoadsOf
     whole: tuple[_LaneStreams, Array] | None = None
 
+    @property
+    def floor(self) -> bool:
+        """A wave is whole however few tiles it has."""
+        return True
+
     @functools.cached_property
     def on_lanes(self) -> _Combined:
         """What is worked out once of the lanes, of these designs: a part of that of `whole`."""
