@@ -93,17 +93,17 @@ class Scheduled:
         beside = self.activity.overlap.beside
         return None if beside is None else self._chosen(beside, rows)
 
-    def turns(self, rows: Array) -> Array | None:
-        """(N, P) bool, rows whose loads and computing take turns; None: nowhere."""
+    def turns(self, rows: Array, here: Array) -> Array:
+        """(N, p) bool, rows whose loads and computing take turns; here (p,) : columns of these."""
         turns = self.activity.overlap.turns
-        return None if turns is None else self._chosen(turns, rows)
+        assert turns is not None  # where none takes turns, nothing is held
+        places = here if self.columns is None else self.columns[here]
+        return turns[rows].take(places, axis=1, mode="clip")
 
     def holds(self, rows: Array) -> list[Hold]:
-        """(N, P) of some rows, each `Hold`."""
-        return [
-            Hold(*(self._chosen(x, rows) for x in (h.seconds, h.computing, h.most)))
-            for h in self.activity.overlap.holds
-        ]
+        """Each `Hold` of some rows (N,)."""
+        size = self.activity.alone.shape[1]
+        return [h.of(rows, size, self.columns) for h in self.activity.overlap.holds]
 
     def fuses(self, row: int) -> Array:
         """(P,) bool, streamed rows run behind the product `row` at once."""

@@ -189,8 +189,7 @@ def _overlapped(
     stage = None if queued.all() else stage_of(ops, index, activity, rows)
     if stage is None:
         return most(), np.ones(pair.size)
-    at_once = ops.at_once([ops.rows[i].phase for i in rows])
-    best, streams = _split(stage, at_once[pair], stage.together(weight))
+    best, streams = _split(stage, stage.together(weight))
     if queued.any():
         return np.where(queued, most(), best), np.where(queued, 1.0, streams)
     return best, streams
@@ -212,7 +211,7 @@ def _waited_for(ops: Operations, i: int, activity: Activity) -> bool:
     return not ops.rows[i].off_chain
 
 
-def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array]:
+def _split(stage: Stage, together: Passed) -> tuple[Array, Array]:
     """(D,) seconds with the batch in the number of streams that takes the least, and the number.
 
     Tried are all sequences together, each on its own, and 2, 4, 8 ... streams: numbers that do
@@ -222,6 +221,7 @@ def _split(stage: Stage, streams: Array, together: Passed) -> tuple[Array, Array
     bit, and what stands beside it must not decide which one it gets.
     """
     best, chosen = stage.seconds(together, together, together.streams), together.streams + 0.0
+    streams = stage.streams
     split = streams > 1.0
     if split.any():
         split &= stage.least(together, None, streams) < best

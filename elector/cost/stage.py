@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,10 +69,13 @@ class Stage:
     attention, rest, once : of them, those of attention, others in layers, and outside. led : of
     rest, once and attention, each row with the streamed ones behind it.
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
-    ones, of those outside the layers, of attention. periods : resource -> layers. rounds : passes
-    of what stands outside. single, after : seconds of one operation that all streams take in turn,
-    and of the last gradient of weights. held, usual : of each `Hold` the seconds of the rows that
-    nothing waits for, and the parts of the chain's fill.
+    ones, of those outside the layers, of attention but for heads that stand side by side. periods :
+    resource -> layers. rounds : passes of what stands outside. streams : as many as there may be.
+    heads : of a layer. finest : one head of one of all these streams, of one stream where rows have
+    no floor; None: none has several.
+    single, after : seconds of one operation that all streams take in turn, and of the last gradient
+    of weights. held, whole, usual : of each `Hold` the seconds of the rows that nothing waits for,
+    of the chained ones in one stream, and the parts of the chain's fill.
     """
 
     def __init__(self, designs: Scheduled, rows: Array, chained: Array) -> None:
@@ -91,15 +94,27 @@ class Stage:
             return {name: activity.load(name, some) for name in activity.busy}
 
         self.loads, self.parts = loads(rows), loads(chained)
-        self.outside, self.attended = loads(chained[~inside]), loads(self.attention)
+        self.outside, self.attended = loads(chained[~inside]), self._attended()
         layers, self.rounds = _periods(ops, rows)[pair], _rounds(ops, rows)[pair]
+        self.streams = ops.at_once([ops.rows[i].phase for i in rows])[pair]
+        self.heads = ops.heads[pair]
         index, places = designs.pair, list(chained)
         fills = _fills(ops, index, activity, places, layers)
         self.periods = dict(zip(activity.busy, fills, strict=True))
         self.single, self.after = self._longest(), self._last(rows)
         free = np.setdiff1d(rows, chained) if activity.overlap.holds else rows
-        self.held = [designs.sum(np.minimum(h.seconds, h.most)) for h in designs.holds(free)]
+        self.held, self.whole = (
+            [
+                designs.whole(seconds)
+                for hold in designs.holds(some)
+                for seconds in hold.sums(hold.seconds, index.size)
+            ]
+            for some in (free, chained)
+        )
         self.usual = _holding(ops, index, activity, places, layers)
+        several = self.attention.size and (self.heads > 1.0).any()
+        finest = self.streams if designs.streams.floor else np.ones(self.streams.size)
+        self.finest = self._head(finest) if several else None
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -108,9 +123,10 @@ class Stage:
         for name in ("loads", "parts", "outside", "attended", "periods"):
             of = {key: values[places] for key, values in getattr(self, name).items()}
             setattr(stage, name, of)
-        for name in ("rounds", "single", "after"):
+        for name in ("rounds", "streams", "heads", "single", "after"):
             setattr(stage, name, getattr(self, name)[places])
-        for name in ("held", "usual"):
+        stage.finest = None if self.finest is None else self.finest.some(places)
+        for name in ("held", "whole", "usual"):
             setattr(stage, name, [values[places] for values in getattr(self, name)])
         return stage
 
@@ -205,20 +221,25 @@ class Stage:
             if name in apart.held:
                 elsewhere = self._elsewhere(name, together, apart, n)
             waits[name] = load, self._idle(name, *elsewhere)
-        passes = (once + inside) * n
-        each = zip(self.held, rows.held, self.usual, strict=True)
-        for i, (free, part, usual) in enumerate(each):
+        for i, (load, whole) in enumerate(self._in_turn(rows.held, (once + inside) * n, n)):
+            waits[f"{TURNS} {i + 1}"] = load, whole - load
+        return waits
+
+    def _in_turn(self, held: list[Array], passes: Array, n: Array) -> Iterator[tuple[Array, Array]]:
+        """(D,) seconds for which each `Hold` keeps memory and units busy, and with what they wait.
+
+        held : (D,) seconds of the chained rows in n streams. passes : (D,) of all n streams.
+        """
+        for free, part, usual in zip(self.held, held, self.usual, strict=True):
             # A design that takes no turns has no such bound: its chain over n, times n, is not
             # the chain to the last bit.
             load = free + part
-            whole = np.where(load > 0.0, overlap(load, part, passes, n, usual), 0.0)
-            waits[f"{TURNS} {i + 1}"] = load, whole - load
-        return waits
+            yield load, np.where(load > 0.0, overlap(load, part, passes, n, usual), 0.0)
 
     def least(self, together: Passed, apart: Passed | None, n: Array) -> Array:
         """(D,) seconds that n streams take at least, or, without `apart`, any number up to n.
 
-        Streams never take less of a resource, nor of the chain, than all sequences together, and
+        Streams never take less of a resource, a hold or the chain than all sequences together, and
         none passes a row faster than in more streams. What a resource works for longer than its
         even share it idles less, but by no more.
 
@@ -232,6 +253,7 @@ class Stage:
             if name not in (apart or together).held:
                 here, there = self._shares(name, n)
                 bounds.append(load + self._idle(name, once - there, inside - here))
+        bounds += [whole for _, whole in self._in_turn(self.whole, (once + inside) * n, n)]
         return most_of(bounds)
 
     def _shares(self, name: str, n: Array) -> tuple[Array, Array]:
@@ -291,19 +313,19 @@ class Stage:
         own : of the rows (N,) in one of the streams. All but the last of these take a unit for no
         longer than it works; the last one waits for its results, too.
         """
-        designs, turns = self.designs, self.designs.turns(rows)
-        if not self.held or turns is None:
-            return []
-        works = np.zeros(turns.shape)
-        for name, seconds in own.busy.items():
-            if not designs.summed(name):
-                works = np.maximum(works, seconds)
-        last = works if own.computing is None else own.computing
-        computing, each = (designs.spread(n) - 1.0) * works + last, []
+        designs, held = self.designs, []
         for hold in designs.holds(rows):
-            longer = np.where(turns, np.maximum(computing - hold.computing, 0.0), 0.0)
-            each.append(designs.sum(np.minimum(hold.seconds + longer, hold.most)))
-        return each
+            here = hold.designs
+            works = np.zeros(hold.seconds.shape)
+            for name, seconds in own.busy.items():
+                if not designs.summed(name):
+                    works = np.maximum(works, columns(seconds, here))
+            last = works if own.computing is None else columns(own.computing, here)
+            computing = (designs.spread(n)[here] - 1.0) * works + last
+            longer = np.maximum(computing - hold.computing, 0.0)
+            longer = np.where(designs.turns(rows, here), longer, 0.0)
+            held += hold.sums(hold.seconds + longer, designs.pair.size)
+        return [designs.whole(seconds) for seconds in held]
 
     def _repeated(self, name: str, apart: Passed, n: Array) -> tuple[Array, Array, Array]:
         """(D,) seconds of a resource in n streams: of all rows, of the chained ones in layers,
@@ -375,7 +397,7 @@ class Stage:
             return passed, None
         attention = self.designs.sum(core)
         passed = replace(passed, attention=attention)
-        if not (self.designs.ops.heads[self.designs.first] > 1.0).any():
+        if self.finest is None or not (self.heads > 1.0).any():
             return passed, None
 
         def heads(some: Array | None) -> Array:
@@ -392,35 +414,85 @@ class Stage:
 
         alone : (N, P) seconds of its rows. core : (D,) seconds of all heads together.
         """
-        designs, rows, ops = self.designs, self.attention, self.designs.ops
-        heads = ops.heads[designs.first]
-        own = designs.streams.of(designs.spread(heads * n), rows)
-        side, apart = np.zeros(1), designs.beside(rows)
-        if apart is not None:  # heads that stand side by side are streams already
-            side = designs.sum(np.where(apart, alone, 0.0))
-            alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
-            own = replace(own, alone=alone, ahead=ahead)
-        passes = designs.sum(chain(designs, self.led[2], own, _places(rows, len(ops.rows))))
-        # A resource works for all heads but one while that one passes, and so do units and memory
-        # that take turns.
-        each = [self._of_a_head(name, own, apart, heads * n) for name in self.loads]
-        held = [seconds / (heads * n) for seconds in self._held(own, rows, heads * n)]
-        works = most_of([*each, *held])
-        return np.minimum(core, side + works * (heads - 1.0) + passes)
+        assert self.finest is not None
+        one = self._one_by_one(self.finest, alone, n)
+        # None passes a row faster than in more streams: only these may be sooner one by one.
+        most = self.finest.streams
+        may = np.flatnonzero((n > most) | ((n < most) & (one < core)))
+        if may.size:
+            few = self.some(may)
+            head, alone = few._head(n[may]), columns(alone, self.columns(may))
+            one[may] = few._one_by_one(head, alone, n[may])
+        return np.minimum(core, one)
 
-    def _of_a_head(self, name: str, own: Stream, apart: Array | None, n: Array) -> Array:
-        """(D,) seconds of a resource for one of n heads of all streams; `own` is its stream.
+    def _one_by_one(self, head: _Head, alone: Array, n: Array) -> Array:
+        """(D,) seconds of attention in one of n streams with each head on its own; or at least so
+        many, where `head` is one of more streams.
 
-        apart : (N, P) bool, rows whose heads stand side by side, or None.
+        A resource works for all heads but one while that one passes, and so do units and memory
+        that take turns.
+
+        alone : (N, P) seconds of its rows with all heads together.
         """
-        busy = own.busy.get(name)
-        if busy is not None:
-            return self.designs.sum(busy if apart is None else np.where(apart, 0.0, busy))
-        # Sums over rows are of a unit whose own heads never stand side by side.
-        if apart is None or not apart.any() or self.designs.summed(name):
-            return self.attended[name] / n
-        rest = np.where(apart, 0.0, self.designs.each(name, self.attention))
-        return self.designs.sum(rest) / n
+        apart, side = self.designs.beside(self.attention), np.zeros(1)
+        if apart is not None:  # heads that stand side by side are streams already
+            side = self.designs.sum(np.where(apart, alone, 0.0))
+        each = [
+            head.busy[name] if name in head.busy else seconds / (self.heads * n)
+            for name, seconds in self.attended.items()
+        ]
+        held = [np.where(head.streams == n, seconds, 0.0) for seconds in head.held]
+        return np.asarray(side + most_of([*each, *held]) * (self.heads - 1.0) + head.passes)
+
+    def _head(self, n: Array) -> _Head:
+        """One head of one of n (D,) streams."""
+        designs, rows, all_heads = self.designs, self.attention, self.heads * n
+        own, apart = designs.streams.of(designs.spread(all_heads), rows), designs.beside(rows)
+        if apart is not None:
+            busy = {name: np.where(apart, 0.0, seconds) for name, seconds in own.busy.items()}
+            alone, ahead = (np.where(apart, 0.0, x) for x in (own.alone, own.ahead))
+            own = replace(own, alone=alone, ahead=ahead, busy=busy)
+        return _Head(
+            n,
+            designs.sum(chain(designs, self.led[2], own, _places(rows, len(designs.ops.rows)))),
+            {name: designs.sum(seconds) for name, seconds in own.busy.items()},
+            [seconds / all_heads for seconds in self._held(own, rows, all_heads)],
+        )
+
+    def _attended(self) -> dict[str, Array]:
+        """Resource -> (D,) seconds of attention but for heads that stand side by side."""
+        designs, rows = self.designs, self.attention
+        apart, seconds = designs.beside(rows), {}
+        for name in designs.activity.busy:
+            # Sums over rows are of a unit whose own heads never stand side by side.
+            if apart is None or designs.summed(name):
+                seconds[name] = designs.activity.load(name, rows)
+            else:
+                seconds[name] = designs.sum(np.where(apart, 0.0, designs.each(name, rows)))
+        return seconds
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Head:
+    """One head of one of n streams, all (D,).
+
+    streams : n. passes : seconds in which it passes attention. busy : resource -> its seconds, of
+    those that streams do not share evenly. held : of each `Hold` the seconds.
+    """
+
+    streams: Array
+    passes: Array
+    busy: dict[str, Array]
+    held: list[Array]
+
+    def some(self, places: Array) -> _Head:
+        """That of some of the designs; places (d,) : of them."""
+        return _Head(
+            self.streams[places],
+            self.passes[places],
+            {name: seconds[places] for name, seconds in self.busy.items()},
+            [seconds[places] for seconds in self.held],
+        )
 
 
 #: Asks for the (d,) seconds of attention of some designs (d,), or of all.
@@ -481,9 +553,10 @@ def unchained(activity: Activity, rows: Array) -> dict[str, Array]:
     rows : (N,) places of the rows.
     """
     loads = {name: activity.load(name, rows) for name in activity.busy}
-    for i, hold in enumerate(activity.overlap.holds):
-        seconds = np.minimum(hold.seconds[rows], hold.most[rows])
-        loads[f"{TURNS} {i + 1}"] = activity.whole(sum_rows(seconds))
+    size, held = activity.alone.shape[1], []
+    for hold in (h.of(rows, size, None) for h in activity.overlap.holds):
+        held += hold.sums(hold.seconds, size)
+    loads |= {f"{TURNS} {i + 1}": activity.whole(x) for i, x in enumerate(held)}
     return loads
 
 
@@ -519,7 +592,7 @@ def _holding(
 ) -> list[Array]:
     """Of each hold the parts of the chain's fill, as its unit passes them."""
     units = [activity] if activity.members is None else activity.members.activities
-    holds = [unit for unit in units for _ in unit.overlap.holds]
+    holds = [unit for unit in units for hold in unit.overlap.holds for _ in hold.most]
     return [_passes(ops, index, unit, chained, layers) for unit in holds]
 
 

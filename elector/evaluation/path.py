@@ -44,6 +44,8 @@ Array = np.ndarray
 #: more to do than numpy.
 BLOCK = 32768
 CHUNK_NUMBERS, CHUNK_COLUMNS = 200_000, 1024
+#: The same where a column stands for a layer: designs of a chunk are then few.
+LAYER_NUMBERS = 800_000
 #: About as many operations as a block of layers has, and numbers of the operations of a block.
 ROWS, BLOCK_NUMBERS = 25, 150_000
 #: Settings that a block is sorted by: enough for the few dozen chunks that it has.
@@ -187,7 +189,8 @@ def _chunks(block: _Block) -> Iterable[tuple[slice, Chunk]]:
     except InputError as error:  # of a hybrid's rules and links, as the operations show
         raise error.at(file=block.group.file) from None
     columns = units.size if fold is None else fold.of.size
-    most = max(CHUNK_NUMBERS // max(len(solved.ops.rows), 1), CHUNK_COLUMNS)
+    numbers = CHUNK_NUMBERS if fold is None else LAYER_NUMBERS
+    most = max(numbers // max(len(solved.ops.rows), 1), CHUNK_COLUMNS)
     step = max(most * units.size // columns, 1)
     for start in range(0, units.size, step):
         part = slice(start, min(start + step, units.size))

@@ -188,11 +188,16 @@ def stream(
     loads, places = of.loads, of.places
     rest, fill = of.taken(loads.other, places), of.taken(loads.fill, places)
     if n is None:
-        first = of.taken(loads.half, places)
+        alone = np.maximum(compute, of.taken(loads.half, places))
     else:
         rest = rest / n
-        first = rest + of.taken(loads.weights, places)
-    alone, ahead = _beside(compute, first, fill), _beside(compute, rest, fill)
+        alone = rest + of.taken(loads.weights, places)
+        np.maximum(compute, alone, out=alone)
+    # As in `_beside`, the wait for the first tile worked out once.
+    first = np.minimum(fill, compute)
+    alone += first
+    ahead = np.maximum(compute, rest)
+    ahead += first
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
     if turned is not None and late.size:
         own = turned.seconds[:, np.searchsorted(turned.designs, late)]
@@ -237,9 +242,9 @@ def of_tiles(table: Array, places: tuple[Array, Array], double: Array, turns: Ar
 
 
 def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hold, ...]:
-    """What keeps main memory and units busy together, (R, D) seconds, each a bound of its own.
+    """What keeps main memory and units busy together; none where nothing takes turns.
 
-    compute : of the row alone. units : for which its unit is taken. turns : bool.
+    compute : (R, D) seconds of the row alone. units : for which its unit is taken. turns : bool.
 
     Of a row that takes turns, loads hold up the units and computing holds up main memory. What a
     step then needs is the least, over all ways to take turns or not, of the most of units and
@@ -252,13 +257,7 @@ def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hol
     half, whole, units, compute = (
         columns(x, designs) for x in (loads.half, loads.whole, units, compute)
     )
-    seconds, computing = np.zeros((2, *loads.half.shape))
-    seconds[:, designs] = in_turn = np.where(whole > 0.0, compute + whole, units)
-    computing[:, designs] = in_turn - whole
+    in_turn = np.where(whole > 0.0, compute + whole, units)
     must = ~loads.double[designs] & (in_turn > 0.0)
-    bounds = []
-    for mixture in (half, 0.5 * (units + half)):
-        most = np.zeros(loads.half.shape)
-        most[:, designs] = np.where(must, np.inf, mixture)
-        bounds.append(Hold(seconds, computing, most))
-    return tuple(bounds)
+    mixtures = (np.where(must, np.inf, mixture) for mixture in (half, 0.5 * (units + half)))
+    return (Hold(designs, in_turn, in_turn - whole, tuple(mixtures)),)

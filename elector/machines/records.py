@@ -204,20 +204,59 @@ class Stream:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Hold:
-    """Seconds (R, D) for which rows keep others from both memory and units, of which each adds the
-    lesser; 0 in designs of which no row takes turns.
+    """Seconds (R, h) for which rows keep others from both memory and units, of which each adds the
+    lesser; of the designs of which a row takes turns.
 
-    seconds : with loads and computing in turn; computing : of these the seconds of computing.
-    most : of a mixture of memory and units with both side by side; inf where they may not be.
+    designs : (h,) their places, in order. seconds : with loads and computing in turn; computing :
+    of these the seconds of computing. most : of each mixture of memory and units, a bound of its
+    own, with both side by side; inf where they may not be.
     """
 
+    designs: Array
     seconds: Array
     computing: Array
-    most: Array
+    most: tuple[Array, ...]
+
+    def of(self, rows: Array, size: int, columns: Array | None) -> Hold:
+        """That of some rows (N,) of some designs.
+
+        size : designs there are. columns : (d,) places of some of them, which may repeat; None:
+        all.
+        """
+        here, among = self.designs, np.arange(self.designs.size)
+        if columns is not None:
+            stands = np.full(size, -1, dtype=np.intp)
+            stands[self.designs] = among
+            stands = stands[columns]
+            here = np.flatnonzero(stands >= 0)
+            among = stands[here]
+        seconds, computing, *most = (
+            x[rows].take(among, axis=1, mode="clip")
+            for x in (self.seconds, self.computing, *self.most)
+        )
+        return Hold(here, seconds, computing, tuple(most))
+
+    def sums(self, seconds: Array, size: int) -> list[Array]:
+        """(size,) sums over rows of each mixture, each row with so many seconds (R, h) at most.
+
+        size : designs there are.
+        """
+        sums = []
+        for most in self.most:
+            whole = np.zeros(size)
+            whole[self.designs] = sum_rows(np.minimum(seconds, most))
+            sums.append(whole)
+        return sums
 
 
 class Streams(ABC):
     """What one of n streams takes, of D designs."""
+
+    @property
+    def floor(self) -> bool:
+        """Whether rows take some seconds however little of the batch a stream has, so that many
+        streams seldom pay."""
+        return False
 
     @abstractmethod
     def of(self, n: Array, rows: Array) -> Stream:
@@ -279,6 +318,11 @@ class UnitStreams(Streams):
     """
 
     units: tuple[tuple[str, Streams], ...]
+
+    @property
+    def floor(self) -> bool:
+        """Whether those of a unit do."""
+        return any(streams.floor for _, streams in self.units)
 
     def of(self, n: Array, rows: Array) -> Stream:
         """A row is nonzero for the one that runs it."""

@@ -237,16 +237,18 @@ def _memory(
     times, apart, planned = columns(ops.count, i), released > 0, traffic.plan
     distinct, fill = (columns(x, q) * times for x in (planned.distinct, planned.fill))
     both = np.concatenate((q, q + planned.distinct.shape[1]))
-    times = np.concatenate((times, times), axis=1)
+    shape = len(times), 2, first.size
     read, written, weights = (
-        columns(x, both) * times for x in (planned.read, planned.written, planned.weights)
+        (columns(x, both).reshape(shape) * times[:, None]).reshape(-1, both.size)
+        for x in (planned.read, planned.written, planned.weights)
     )
     if apart.any():
         _release(ops, i, apart, (read, written, weights, distinct))
     # One buffer is filled or emptied at a time: were both at once, less traffic in all could
     # still be more for one of them, and a larger buffer slower.
     each = 1.0 / np.minimum(rate, np.where(apart, np.inf, port))
-    seconds, fetches = (read + written) * np.concatenate((each, each)), distinct * each
+    seconds, fetches = read + written, distinct * each
+    seconds *= np.concatenate((each, each))
     fill *= np.where(apart, 0.0, 1.0) / rate
     leader = traffic.leader[first]
     first = planned.read[np.concatenate((leader, leader)), both]

@@ -250,6 +250,11 @@ class _LaneStreams(Streams):
     loads: LoadsOf
     whole: tuple[_LaneStreams, Array] | None = None
 
+    @property
+    def floor(self) -> bool:
+        """A wave is whole however few tiles it has."""
+        return True
+
     @functools.cached_property
     def on_lanes(self) -> _Combined:
         """What is worked out once of the lanes, of these designs: a part of that of `whole`."""
@@ -348,12 +353,16 @@ def _counts(d: _LaneChunk, turns: Array, plain: bool) -> dict[str, Count]:
     p, lane, memory, c, s = d.p, d.p.lanes, d.p.memory, d.lanes, d.unit
     passed = {name: _sums(p, values, d.plain) for name, values in memory.counts.items()}
     if not plain:
+        some = np.flatnonzero((turns & d.double).any(axis=0))
+        few, own, here = d.some(some), turns[:, some], np.arange(d.index.size)
         read, written, weights = (
-            _chosen(d, x, turns) for x in (memory.read, memory.written, memory.weights)
+            _chosen(few, x, own) for x in (memory.read, memory.written, memory.weights)
         )
-        counts = memory_counts(read, written, weights, memory.charge[d.half], p.group)
-        here = np.arange(d.index.size)
-        passed = {name: _sums(p, values, here) for name, values in counts.items()}
+        counts = memory_counts(read, written, weights, memory.charge[few.half], p.group)
+        for name, values in counts.items():
+            sums = memory.counts[name][:, d.plain]
+            sums[:, some] = values
+            passed[name] = _sums(p, sums, here)
     return {
         "mac": _sums(p, lane.macs, c),
         "vector": _sums(p, lane.vector, c),
