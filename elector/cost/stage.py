@@ -71,8 +71,7 @@ class Stage:
     All (D,): loads, parts, outside, attended : resource -> seconds of all rows, of the chained
     ones, of those outside the layers, of attention but for heads that stand side by side. periods :
     resource -> layers. rounds : passes of what stands outside. streams : as many as there may be.
-    heads : of a layer. finest : one head of one of all these streams, of one stream where rows have
-    no floor; None: none has several.
+    heads : of a layer.
     single, after : seconds of one operation that all streams take in turn, and of the last gradient
     of weights. held, whole, usual : of each `Hold` the seconds of the rows that nothing waits for,
     of the chained ones in one stream, and the parts of the chain's fill.
@@ -112,9 +111,15 @@ class Stage:
             for some in (free, chained)
         )
         self.usual = _holding(ops, index, activity, places, layers)
-        several = self.attention.size and (self.heads > 1.0).any()
-        finest = self.streams if designs.streams.floor else np.ones(self.streams.size)
-        self.finest = self._head(finest) if several else None
+
+    @functools.cached_property
+    def finest(self) -> _Head | None:
+        """One head of one of all streams, of one stream where rows have no floor; None: no layer
+        has several."""
+        if not (self.attention.size and (self.heads > 1.0).any()):
+            return None
+        floor = self.designs.streams.floor
+        return self._head(self.streams if floor else np.ones(self.streams.size))
 
     def some(self, places: Array) -> Stage:
         """The stage of some of the designs; places (d,) : of them."""
@@ -125,7 +130,8 @@ class Stage:
             setattr(stage, name, of)
         for name in ("rounds", "streams", "heads", "single", "after"):
             setattr(stage, name, getattr(self, name)[places])
-        stage.finest = None if self.finest is None else self.finest.some(places)
+        if "finest" in vars(self):
+            stage.finest = None if self.finest is None else self.finest.some(places)
         for name in ("held", "whole", "usual"):
             setattr(stage, name, [values[places] for values in getattr(self, name)])
         return stage
@@ -397,7 +403,7 @@ class Stage:
             return passed, None
         attention = self.designs.sum(core)
         passed = replace(passed, attention=attention)
-        if self.finest is None or not (self.heads > 1.0).any():
+        if not (self.heads > 1.0).any():
             return passed, None
 
         def heads(some: Array | None) -> Array:
