@@ -48,6 +48,22 @@ def test_one_as_large_as_all_of_it_is_all_of_it() -> None:
     assert again == kept == 0.0
 
 
+def test_tiles_are_as_large_a_share_of_either() -> None:
+    """Where operations take turns with their loads, a tile takes the whole room of both memories.
+
+    Half of it was taken for the one in front, which read again what it had room for.
+    """
+    settings = {"accelerator.bandwidth": "1 GB/s", "accelerator.datapath": "fp32"}
+    settings |= {"accelerator.sram": "256 KiB", "workload.mode": "inference"}
+    inspected = chunk("256 KiB", **settings)
+    turns = inspected.activity.overlap.turns
+    assert turns is not None
+    assert turns.any()
+    reads, writes, again, kept = sums(inspected)
+    assert again == kept == 0.0
+    assert (reads, writes) == pytest.approx(tuple(sums(chunk("0", **settings))[2:]), rel=1e-12)
+
+
 def test_a_product_that_fits_reads_main_memory_once_and_the_other_never() -> None:
     """By hand: 64 x 64 inputs, weights and results of two bytes each."""
     settings = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.machines.buffering import of_tiles
 from elector.machines.contract import Count, Units
 from elector.machines.systolic.tables import planned
 from elector.machines.tiling import TILE_SHARE
@@ -37,14 +38,17 @@ class Near:
     least: Array
     place: Array
 
-    def crossing(self, part: slice | Array, double: Array) -> tuple[Array, Array]:
+    def crossing(self, part: slice | Array, double: Array, turns: Array) -> tuple[Array, Array]:
         """(R, D) bytes into the memories of some designs, and out of them.
 
-        double : (D,) bool, half of a memory holds a tile.
+        Their tiles are as large a share of them as those of the on-chip memory are of it.
+
+        double : (D,) bool, half of a memory may hold a tile. turns : (R, D) bool, all of it does.
         """
         half = self.place[part]
-        place = np.where(double, half, half + self.read.shape[1] // 2)
-        return self.read[:, place], self.written[:, place]
+        places = half, half + self.read.shape[1] // 2
+        read, written = (of_tiles(x, places, double, turns) for x in (self.read, self.written))
+        return read, written
 
 
 def has(units: Units) -> Array:
@@ -87,22 +91,20 @@ def room(near: Near | None, units: Units, part: slice | Array, double: Array) ->
 
 
 def on_chip(
-    near: Near | None,
     units: Units,
-    part: slice | Array,
-    double: Array,
     inside: tuple[Array, Array],
     main: tuple[Array, Array],
+    crossing: tuple[Array, Array] | None,
 ) -> dict[str, Count]:
     """Bytes read from and written to both memories on chip, by action.
 
-    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
-    a tile. inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that
-    come from main memory, and go there.
+    inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that come from
+    main memory, and go there. crossing : (R, D) bytes into the memory in front, and out of it;
+    None: no design has one.
     """
-    if near is None:
+    if crossing is None:
         return _alone(inside, main)
-    return _split(has(units), inside, main, near.crossing(part, double))
+    return _split(has(units), inside, main, crossing)
 
 
 def _split(

@@ -528,6 +528,7 @@ def _counts(
     read[p.products] += reads
     write[p.products] += writes
     come, go = _chosen(d, p.read, turns), _chosen(d, p.written, turns)
+    crossing = None if p.near is None else p.near.crossing(d.part, d.double, turns)
     sums = np.zeros_like(read)
     sums[p.products] = passed
     shape = p.ops.count.shape
@@ -537,7 +538,7 @@ def _counts(
     counts = {
         "mac": Count(macs, index),
         "register": Count(register, d.column),
-        **on_chip(p.near, d.units, d.part, d.double, (read, write), (come, go)),
+        **on_chip(d.units, (read, write), (come, go), crossing),
         "accumulator read": Count(sums, here),
         "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
