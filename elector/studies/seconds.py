@@ -124,7 +124,7 @@ def _constants(chunk: Chunk) -> list[dict[str, object]]:
 
 
 def _account(account: Account) -> dict[str, object]:
-    """What a stage waits for, the longest first."""
+    """What a stage waits for, the longest first; nothing is waited for that does not work."""
     bounds = sorted(account.bounds.items(), key=lambda item: -sum(item[1]))
     return {
         "seconds": account.seconds,
@@ -134,5 +134,6 @@ def _account(account: Account) -> dict[str, object]:
         "bounds": {
             name: {"works_s": works, "idles_s": idles, "total_s": works + idles}
             for name, (works, idles) in bounds
+            if works > 0.0 or name == account.decides
         },
     }

@@ -64,6 +64,15 @@ def test_one_stream_is_told_and_weights_say_what_is_hidden() -> None:
     assert sum(float(x[0]) for x in kinds.values()) == pytest.approx(seconds(inspected))
 
 
+def test_a_unit_that_does_not_work_is_not_waited_for() -> None:
+    """The arrays have no part in an update, and were listed as idle for a part of it."""
+    base = {key: value for key, value in TRAINED.items() if key not in ("model", "accelerator")}
+    told = elector.explain("bert-mini", "systolic", "latency_s", settings=base)
+    listed = cast("dict[str, dict[str, dict[str, object]]]", told["accounts"])
+    assert set(listed["update"]["bounds"]) == {"one stream", "memory", "vector"}
+    assert "array" in listed["step"]["bounds"]
+
+
 def test_a_design_does_not_depend_on_those_beside_it() -> None:
     """Both ways in one batch of designs: each takes what it takes alone, to the last bit."""
     base = {key: value for key, value in TRAINED.items() if key not in ("model", "accelerator")}

@@ -48,6 +48,22 @@ def test_one_as_large_as_all_of_it_is_all_of_it() -> None:
     assert again == kept == 0.0
 
 
+def test_tiles_are_as_large_a_share_of_either() -> None:
+    """Where operations take turns with their loads, a tile takes the whole room of both memories.
+
+    Half of it was taken for the one in front, which read again what it had room for.
+    """
+    settings = {"accelerator.bandwidth": "1 GB/s", "accelerator.datapath": "fp32"}
+    settings |= {"accelerator.sram": "256 KiB", "workload.mode": "inference"}
+    inspected = chunk("256 KiB", **settings)
+    turns = inspected.activity.overlap.turns
+    assert turns is not None
+    assert turns.any()
+    reads, writes, again, kept = sums(inspected)
+    assert again == kept == 0.0
+    assert (reads, writes) == pytest.approx(tuple(sums(chunk("0", **settings))[2:]), rel=1e-12)
+
+
 def test_a_product_that_fits_reads_main_memory_once_and_the_other_never() -> None:
     """By hand: 64 x 64 inputs, weights and results of two bytes each."""
     settings = {
@@ -75,6 +91,48 @@ def test_it_is_no_larger_than_the_memory_it_is_a_part_of() -> None:
     )
     assert not result["feasible"]
     assert "vector memory: asks for 9.00 MB, the on-chip memory is 8.00 MB" in str(result["reason"])
+
+
+@pytest.mark.parametrize(("double_buffer", "copies"), [("true", 2.0), ("false", 1.0)])
+def test_one_without_room_for_a_tile_does_not_compute(double_buffer: str, copies: float) -> None:
+    """Where no tile fits nothing was read again: one byte took less energy than any other size.
+
+    By hand: slices of 32 of two operands of two bytes and a sum of four, in half of the memory.
+    """
+    settings = {key: value for key, value in STEP.items() if key.startswith("workload")}
+    settings["accelerator.double_buffer"] = double_buffer
+    tile = 2.0 * copies * (32 * (2 + 2) + 4)
+    few, enough = (
+        elector.simulate(
+            "bert-mini", "systolic", settings=settings | {"accelerator.vector_memory": size}
+        )
+        for size in (tile - 1.0, tile)
+    )
+    assert not few["feasible"]
+    assert enough["feasible"]
+    assert f"vector memory: room for the smallest tile is {tile:.0f} B" in str(few["reason"])
+
+
+def test_what_passes_main_memory_passes_the_vector_memory() -> None:
+    """A large tile may hand sums to main memory where a small one reads its operands again.
+
+    Of two projections it was missing: arrays and main memory ask for as much, whatever is between.
+    """
+    settings = {
+        "model": "whisper-small",
+        "model.layers": 1,
+        "workload.batch": 3,
+        "accelerator.sram": 2079780,
+        "accelerator.arrays": 4,
+        "accelerator.rows": 16,
+        "accelerator.vector_lanes": 16,
+        "accelerator.dataflow": "is",
+        "accelerator.datapath": "fp32",
+    }
+    small, none = (chunk(size, **settings).activity.counts for size in ("208 kB", "0"))
+    for action in ("read", "write"):
+        own, other = small[f"vector memory {action}"].each(), none[f"sram {action}"].each()
+        assert (own >= other * (1.0 - 1e-12)).all()
 
 
 def test_designs_with_and_without_stand_side_by_side() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from elector.machines import memories
 from elector.machines.contract import Units
-from elector.machines.systolic import near
 from elector.machines.systolic.folds import Arrays
 from elector.operations.rows import Operations
 
@@ -43,7 +42,6 @@ def limits(ops: Operations, units: Units, index: Array, arrays: Arrays, peer: Ar
             np.where(arrays.os, 0.0, sums),
             units.number("accumulators"),
         ),
-        **near.limits(units),
     }
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.machines.buffering import of_tiles
 from elector.machines.contract import Count, Units
 from elector.machines.systolic.tables import planned
+from elector.machines.tiling import TILE_SHARE
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -27,21 +29,26 @@ class Near:
     """Traffic of the memories in front of the arrays, over all runs.
 
     read, written : (R, 2 Q) bytes into them and out of them, with tiles in half of each memory, and
-    behind them in all of it. place : (D,) column of each design in the first half.
+    behind them in all of it. least : (Q,) bytes of the smallest tile. place : (D,) column of each
+    design in the first half.
     """
 
     read: Array
     written: Array
+    least: Array
     place: Array
 
-    def crossing(self, part: slice | Array, double: Array) -> tuple[Array, Array]:
+    def crossing(self, part: slice | Array, double: Array, turns: Array) -> tuple[Array, Array]:
         """(R, D) bytes into the memories of some designs, and out of them.
 
-        double : (D,) bool, half of a memory holds a tile.
+        Their tiles are as large a share of them as those of the on-chip memory are of it.
+
+        double : (D,) bool, half of a memory may hold a tile. turns : (R, D) bool, all of it does.
         """
         half = self.place[part]
-        place = np.where(double, half, half + self.read.shape[1] // 2)
-        return self.read[:, place], self.written[:, place]
+        places = half, half + self.read.shape[1] // 2
+        read, written = (of_tiles(x, places, double, turns) for x in (self.read, self.written))
+        return read, written
 
 
 def has(units: Units) -> Array:
@@ -58,36 +65,46 @@ def near(ops: Operations, index: Array, units: Units) -> Near | None:
     sizes = np.where(there, units.number("vector_memory"), units.number("sram"))
     plan, pair, place = planned(ops, index, sizes, units.number("fuse"), False)
     times = np.concatenate((ops.count[:, pair],) * 2, axis=1)
-    return Near(plan.read * times, plan.written * times, place)
+    return Near(plan.read * times, plan.written * times, plan.needed, place)
 
 
-def limits(units: Units) -> Limits:
-    """A memory in front of the arrays is a part of the on-chip memory."""
+def room(near: Near | None, units: Units, part: slice | Array, double: Array) -> Limits:
+    """A memory in front of the arrays is a part of the on-chip memory, and has room for a tile.
+
+    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
+    a tile.
+    """
+    if near is None:
+        return {}
+    there, size = has(units), units.number("vector_memory")
+    tile = near.least[near.place[part]] * np.where(double, 2.0, 1.0) / TILE_SHARE
     return {
         "vector memory: asks for {needed}, the on-chip memory is {available}": (
-            np.where(has(units), units.number("vector_memory"), 0.0),
+            np.where(there, size, 0.0),
             units.number("sram"),
-        )
+        ),
+        "vector memory: room for the smallest tile is {needed}, it has {available}": (
+            np.where(there, tile, 0.0),
+            size,
+        ),
     }
 
 
 def on_chip(
-    near: Near | None,
     units: Units,
-    part: slice | Array,
-    double: Array,
     inside: tuple[Array, Array],
     main: tuple[Array, Array],
+    crossing: tuple[Array, Array] | None,
 ) -> dict[str, Count]:
     """Bytes read from and written to both memories on chip, by action.
 
-    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
-    a tile. inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that
-    come from main memory, and go there.
+    inside : (R, D) bytes that arrays and lanes read, and write. main : (R, D) bytes that come from
+    main memory, and go there. crossing : (R, D) bytes into the memory in front, and out of it;
+    None: no design has one.
     """
-    if near is None:
+    if crossing is None:
         return _alone(inside, main)
-    return _split(has(units), inside, main, near.crossing(part, double))
+    return _split(has(units), inside, main, crossing)
 
 
 def _split(
@@ -99,15 +116,15 @@ def _split(
     """Bytes read from and written to both memories, by action.
 
     there : (D,) bool, designs with a memory in front. inside, main : as in `on_chip`. crossing :
-    (R, D) bytes into the memory in front, and out of it: those that main memory has no part in are
-    of the on-chip memory, into which what is read again has come once.
+    (R, D) bytes into the memory in front, and out of it: all that passes main memory, and more,
+    which is of the on-chip memory, into which what is read again has come once.
     """
     (reads, writes), (come, go), (into, out) = inside, main, crossing
     again, kept = np.maximum(into - come, 0.0), np.maximum(out - go, 0.0)
     every = np.arange(there.size)
     bytes_ = {
-        "vector memory read": np.where(there, reads + out, 0.0),
-        "vector memory write": np.where(there, writes + into, 0.0),
+        "vector memory read": np.where(there, reads + go + kept, 0.0),
+        "vector memory write": np.where(there, writes + come + again, 0.0),
         "sram read": np.where(there, again, reads + go),
         "sram write": np.where(there, kept + np.minimum(again, come), writes + come),
     }

@@ -31,7 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
 )
 from elector.machines.systolic.limits import limits, trains
-from elector.machines.systolic.near import Near, near, on_chip
+from elector.machines.systolic.near import Near, near, on_chip, room
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -264,7 +264,9 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         start=np.where(d.peer, 0.0, _start(d) / units.number("bandwidth")),
         executed=ops.executed[index],
         peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
-        limits=trains(ops, units, p.trains[index]) | limits(ops, units, index, d.arrays, d.peer),
+        limits=trains(ops, units, p.trains[index])
+        | limits(ops, units, index, d.arrays, d.peer)
+        | room(p.near, units, part, d.double),
         overlap=_overlap(d, one, loads, compute, turns),
         ahead=Ahead(
             Count(p.distinct, d.half),
@@ -526,6 +528,7 @@ def _counts(
     read[p.products] += reads
     write[p.products] += writes
     come, go = _chosen(d, p.read, turns), _chosen(d, p.written, turns)
+    crossing = None if p.near is None else p.near.crossing(d.part, d.double, turns)
     sums = np.zeros_like(read)
     sums[p.products] = passed
     shape = p.ops.count.shape
@@ -535,7 +538,7 @@ def _counts(
     counts = {
         "mac": Count(macs, index),
         "register": Count(register, d.column),
-        **on_chip(p.near, d.units, d.part, d.double, (read, write), (come, go)),
+        **on_chip(d.units, (read, write), (come, go), crossing),
         "accumulator read": Count(sums, here),
         "accumulator write": Count(sums, here),
         "vector": Count(p.work, index),
