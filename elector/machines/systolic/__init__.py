@@ -85,7 +85,7 @@ def events(case: Case) -> EventModel:
 SYSTOLIC = Machine(
     name="systolic",
     schema="systolic",
-    description="systolic arrays with one on-chip memory and a vector unit",
+    description="systolic arrays with an on-chip memory and a vector unit",
     actions=ACTIONS,
     prepare=prepare,
     spares_zeros=True,
