@@ -34,8 +34,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         "accelerator.rows // 0 == 0",
         "latency_s/0 > 1",
-        "1/0 > 1",
-        "not 1/0 > 1",
         "hypervolume // 0 > 0",
         "not hypervolume % 0 > 0",
         "energy_j != 1/0",
@@ -51,7 +49,7 @@ def test_a_gate_is_closed_where_nothing_is_compared(run: Path, condition: str) -
     assert "is not finite: it divides by 0 or overflows" in done.stdout
 
 
-@pytest.mark.parametrize("condition", ["1e300 <= -1e300", "latency_s*1e308 <= 1e-300"])
+@pytest.mark.parametrize("condition", ["latency_s*1e308 <= 1e-300"])
 def test_what_is_missed_beyond_measure(run: Path, condition: str) -> None:
     done = invoke("check", str(run), "--require", condition)
     assert done.exit_code == 4 and isinstance(done.exception, SystemExit)

@@ -127,7 +127,9 @@ def _tried(s: Sides, a: Arrays, known: Array) -> tuple[Array, Array]:
     times what the smallest does.
     """
     tokens = np.ceil(_tokens(s, a)[0])
-    limit = known * a.count / (s.mean * folds.least_busy(_parts(s, a, tokens), a))[0]
+    smallest = (s.mean * folds.least_busy(_parts(s, a, tokens), a))[0]
+    # A product that a model beside others lacks takes nothing, and is not cut.
+    limit = known * a.count / np.where(smallest > 0.0, smallest, np.inf)
     every = np.searchsorted(_NUMBERS, tokens) + 1
     count = np.where(tokens <= limit, every, np.searchsorted(_NUMBERS, limit, "right"))
     count = np.minimum(count, every)
