@@ -154,3 +154,12 @@ def test_no_number_of_parts_that_is_left_out_would_be_sooner(flow: str) -> None:
                 assert (least <= value * (1.0 + 1e-12)).all()
         for least, *each in zip(way(whole, a), *tried, strict=True):
             assert (least[few] <= np.min(each, axis=0)[few] * (1.0 + 1e-11)).all()
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_more_rows_than_the_longest_list_has_parts(flow: str) -> None:
+    """A million rows of a product so small that any cut may be sooner; a product of nothing."""
+    sides = {"k": 2.0, "n": 2.0, "batch": 1.0, "arrays": 1e6, "rows": 256.0, "cols": 256.0}
+    x = {name: np.full(3, value) for name, value in sides.items()} | {"m": np.array([1e6, 1e5, 0])}
+    cycles = taken(flow, "overlap", x)
+    assert np.isfinite(cycles).all() and cycles[0] >= cycles[1] >= cycles[2]
