@@ -358,25 +358,27 @@ class Stage:
 
         weight : (R, P) as in `Timing`.
         """
-        one = one_of(self.designs.activity)
-        every = np.arange(len(self.designs.ops.rows))
-        whole, heads = self._passed(one, every, np.ones(self.rounds.size), weight)
-        held = {name: seconds[self.chained] for name, seconds in one.held.items()}
-        attention = whole.attention if heads is None else heads(None)
-        return replace(whole, attention=attention, busy={}, held=held, computing=None)
+        whole, heads = self._at_once(weight)
+        return whole if heads is None else replace(whole, attention=heads(None))
 
     def in_order(self, weight: Array) -> dict[str, tuple[Array, Array]]:
         """`bounds` of a stage in which every row is waited for, and heads share their operation.
 
         weight : (R, P) as in `Timing`, lowered in place where work is hidden.
         """
-        one = one_of(self.designs.activity)
-        every, single = np.arange(len(self.designs.ops.rows)), np.ones(self.rounds.size)
-        whole, _ = self._passed(one, every, single, weight)
+        whole, _ = self._at_once(weight)
+        waits = self.bounds(whole, whole, whole.streams)
+        return waits | {PASS: (waits[PASS][0], np.zeros_like(whole.streams))}
+
+    def _at_once(self, weight: Array) -> tuple[Passed, _Heads | None]:
+        """The chained rows of all sequences in one stream, as in `_streamed`.
+
+        weight : (R, P) as in `Timing`, lowered in place where work is hidden.
+        """
+        one, every = one_of(self.designs.activity), np.arange(len(self.designs.ops.rows))
+        whole, heads = self._passed(one, every, np.ones(self.rounds.size), weight)
         held = {name: seconds[self.chained] for name, seconds in one.held.items()}
-        whole = replace(whole, busy={}, held=held, computing=None)
-        waits = self.bounds(whole, whole, single)
-        return waits | {PASS: (waits[PASS][0], np.zeros_like(single))}
+        return replace(whole, busy={}, held=held, computing=None), heads
 
     def passed(self, n: Array) -> Passed:
         """The chained rows in n (D,) streams."""

@@ -144,16 +144,20 @@ class LoadsOf:
         if n is not None:
             half, whole = ((x - weights) / n[design] + weights for x in (half, whole))
         own = compute.take(row * compute.shape[1] + design, mode="clip")
-        return np.asarray(design[own + whole < _beside(own, half, fill)])
+        return np.asarray(design[own + whole < _beside(own, half, np.minimum(fill, own))])
 
 
-def _beside(compute: Array, loads: Array, fill: Array) -> Array:
-    """Seconds with loads and computing side by side: computing waits for the first tile, for which
-    memory takes `fill`, and where loads take longer the last tile is computed when all are there.
+def _beside(compute: Array, loads: Array, first: Array) -> Array:
+    """Seconds with loads and computing side by side: computing waits for the first tile, and where
+    loads take longer the last tile is computed when all are there.
 
     Never more than loads and computing in turn, of which the first tile is a part.
+
+    first : seconds of that wait, no more than memory takes for the tile, or `compute`.
     """
-    return np.asarray(np.maximum(compute, loads) + np.minimum(fill, compute))
+    seconds = np.maximum(compute, loads)
+    seconds += first
+    return seconds
 
 
 def _places(some: Array | None, places: Array, size: int) -> Array:
@@ -188,16 +192,12 @@ def stream(
     loads, places = of.loads, of.places
     rest, fill = of.taken(loads.other, places), of.taken(loads.fill, places)
     if n is None:
-        alone = np.maximum(compute, of.taken(loads.half, places))
+        every = of.taken(loads.half, places)
     else:
         rest = rest / n
-        alone = rest + of.taken(loads.weights, places)
-        np.maximum(compute, alone, out=alone)
-    # As in `_beside`, the wait for the first tile worked out once.
+        every = rest + of.taken(loads.weights, places)
     first = np.minimum(fill, compute)
-    alone += first
-    ahead = np.maximum(compute, rest)
-    ahead += first
+    alone, ahead = _beside(compute, every, first), _beside(compute, rest, first)
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
     if turned is not None and late.size:
         own = turned.seconds[:, np.searchsorted(turned.designs, late)]

@@ -130,9 +130,9 @@ def _tried(s: Sides, a: Arrays, known: Array) -> tuple[Array, Array]:
     smallest = (s.mean * folds.least_busy(_parts(s, a, tokens), a))[0]
     # A product that a model beside others lacks takes nothing, and is not cut.
     limit = known * a.count / np.where(smallest > 0.0, smallest, np.inf)
-    every = np.minimum(np.searchsorted(_NUMBERS, tokens) + 1, _NUMBERS.size)
-    count = np.where(tokens <= limit, every, np.searchsorted(_NUMBERS, limit, "right"))
-    count = np.minimum(count, every)
+    reach = np.where(tokens <= limit, np.inf, limit)
+    count = np.searchsorted(_NUMBERS, reach, "right")
+    count = np.minimum(count, np.searchsorted(_NUMBERS, tokens) + 1)
     each = np.repeat(np.arange(count.size), count)
     place = np.arange(each.size) - np.repeat(np.cumsum(count) - count, count)
     return each, np.minimum(_NUMBERS[place], tokens[each])

@@ -257,7 +257,7 @@ def _shared(
     few : (N, D) groups. total : cycles of all folds at least; fold : of one, of its stream.
     """
     folds = np.maximum(few * s.nr * s.nc, 1.0)
-    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
+    shares = _shares(folds, a)
     stream = np.ceil(s.stream / shares)
     largest = fold(stream)
     dealt = _dealt(total, largest, folds, a.count)
@@ -389,10 +389,15 @@ def _deal(s: Sides, a: Arrays, g: _Groups) -> _Deal:
     """
     folds = g.number * s.nr * s.nc / s.pieces
     folds = np.where(folds > 0.0, folds, 1.0)  # of a product that a model beside others lacks
-    shares = np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
+    shares = _shares(folds, a)
     pieces = np.ceil(s.pieces / shares)
     stream = np.ceil(s.stream / shares) / pieces
     return _Deal(shares, shares * folds, pieces, stream, shares * pieces / s.pieces)
+
+
+def _shares(folds: Array, a: Arrays) -> Array:
+    """(N, D) arrays that share the stream of a fold; outputs must meet in one cell."""
+    return np.where(a.os, 1.0, np.maximum(np.floor(a.count / folds), 1.0))
 
 
 def _dealt(total: Array, largest: Array, number: Array, arrays: Array) -> Array:
