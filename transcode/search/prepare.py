@@ -169,12 +169,13 @@ def probe(space: Space, sources: Sources, clock: Callable[[], float]) -> tuple[P
         nested = any(_is_nested(space, name) for name in names)
         known = sources.first_look or sources.accuracy
         problem = Problem(space, sources.evaluator(nested), known)
-        start = clock()
-        outcome = problem.assess(codes[:FIRST_PROBE])
+        if isinstance(problem.evaluator, Simulator):
+            return problem, problem.assess(codes)
         # The reference point follows from these designs, so how many there are may depend on
         # the speed of a user's evaluator only.
-        ours = isinstance(problem.evaluator, Simulator)
-        if (ours or clock() - start < 1.0) and len(codes) > FIRST_PROBE:
+        start = clock()
+        outcome = problem.assess(codes[:FIRST_PROBE])
+        if clock() - start < 1.0 and len(codes) > FIRST_PROBE:
             outcome = problem.assess(codes)
         return problem, outcome
     except InputError as error:
