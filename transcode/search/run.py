@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from transcode.pareto import Archive
 from transcode.search.progress import Meter, Progress
 from transcode.search.record import SearchRecord
 from transcode.search.state import SearchState
+from transcode.search.threads import one_thread
 from transcode.search.workers import Crew
 from transcode.space import Space
 
@@ -170,7 +172,7 @@ class SearchRun:
             ) from None
 
     def _whole(self, progress: Callable[[Progress], None] | None) -> None:
-        with self.timers.of("recovering"):
+        with self.timers.of("recovering"), one_thread():
             self._recover()
         self.record.save(self.state, "running")
         self._loop(progress)
@@ -240,24 +242,31 @@ class SearchRun:
 
     def _round(self, left: int | None) -> Examined | None:
         """A round of the engine's islands; None where it has none, or its steps are too small."""
-        with self.timers.of("sampler"):
+        with self._sampling():
             tasks = self.engine.tasks(left)
         if not tasks:
             return None
         with self.timers.of("islands"):
             outcomes = self.crew.rounds(tasks, self.record.write)
-            self.engine.bring_in(tasks, outcomes)
+            with one_thread():
+                self.engine.bring_in(tasks, outcomes)
         return outcomes
 
     def _batch(self, left: int | None) -> Examined:
         """A batch of the engine, evaluated by the crew."""
-        with self.timers.of("sampler"):
+        with self._sampling():
             codes = self.engine.suggest(self.batch if left is None else min(self.batch, left))
         with self.timers.of("evaluation"):
             outcome = self.crew.assess(codes, self.record.write)
-        with self.timers.of("sampler"):
+        with self._sampling():
             self.engine.update(codes, outcome)
         return Examined(codes, outcome, np.ones(len(codes), dtype=bool))
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """What the engine thinks within: counted as the sampler's, matrices on one thread."""
+        with self.timers.of("sampler"), one_thread():
+            yield
 
     def _commit(self, codes: np.ndarray, outcome: Outcome) -> None:
         with self.timers.of("recording"):

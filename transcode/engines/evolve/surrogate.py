@@ -19,7 +19,6 @@ import numpy as np
 
 from transcode import pareto
 from transcode.engines.evolve.features import Features
-from transcode.engines.evolve.threads import one_thread
 from transcode.objective import Outcome
 
 #: What holds coefficients back from 0: as if so many more designs had said so.
@@ -77,12 +76,11 @@ class Surrogate:
         if not self.learnt:
             self.signs = (values > 0).all(axis=0) * 1.0 - (values < 0).all(axis=0)
         products = self.features.products(self.features.of(codes[rows]))
-        with one_thread():
-            self._squares += products @ products.T
-            self._moments += products @ self._bent(values)
-            self.learnt += len(rows)
-            if self.learnt >= max(LEAST, ANEW * self.fitted):
-                self._fit()
+        self._squares += products @ products.T
+        self._moments += products @ self._bent(values)
+        self.learnt += len(rows)
+        if self.learnt >= max(LEAST, ANEW * self.fitted):
+            self._fit()
 
     def _fit(self) -> None:
         ridge = np.full(len(self._squares), RIDGE)
@@ -110,9 +108,9 @@ class Surrogate:
     def expected(self, codes: np.ndarray) -> np.ndarray:
         """(D, O) objectives of (D, S) designs."""
         features = self.features.of(codes)
-        with one_thread():
-            each = [((own @ features) * features).sum(axis=0) for own in self._weights]
-        fitted = np.stack(each, axis=1)
+        fitted = np.stack(
+            [((own @ features) * features).sum(axis=0) for own in self._weights], axis=1
+        )
         return self.unbent(fitted)
 
     def best(

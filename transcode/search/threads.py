@@ -1,7 +1,8 @@
-"""Linear algebra of small matrices, on one thread.
+"""Linear algebra of samplers, on one thread.
 
-Threads of a BLAS wait for one another by spinning. Where somebody else wants the processors, as
-the workers of a search do, a fit that takes 14 ms on one thread took 300 on two.
+Their matrices are small, and threads of a BLAS wait for one another, and for the next call, by
+spinning. Where somebody else wants the processors, as the workers of a search do, a fit that
+takes 14 ms on one thread took 300 on two.
 """
 
 from __future__ import annotations
@@ -20,6 +21,6 @@ def one_thread() -> AbstractContextManager[object]:
 @functools.cache
 def _blas() -> Any:
     """The BLAS libraries of this process; numpy's is there before the first matrix is."""
-    from threadpoolctl import ThreadpoolController  # only those who breed with a fit
+    from threadpoolctl import ThreadpoolController  # only a search needs it
 
     return ThreadpoolController().select(user_api="blas")
