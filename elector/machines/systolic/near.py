@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.base.table import columns
 from elector.machines.buffering import of_tiles
 from elector.machines.contract import Count, Units
 from elector.machines.systolic.tables import planned
@@ -28,13 +29,14 @@ Limits = dict[str, tuple[Array, Array]]
 class Near:
     """Traffic of the memories in front of the arrays, over all runs.
 
-    read, written : (R, 2 Q) bytes into them and out of them, with tiles in half of each memory, and
-    behind them in all of it. least : (Q,) bytes of the smallest tile. place : (D,) column of each
-    design in the first half.
+    read, written, moved (both) : (R, 2 Q) bytes into them and out of them, with tiles in half of
+    each memory, and behind them in all of it. least : (Q,) bytes of the smallest tile. place : (D,)
+    column of each design in the first half.
     """
 
     read: Array
     written: Array
+    moved: Array
     least: Array
     place: Array
 
@@ -45,10 +47,28 @@ class Near:
 
         double : (D,) bool, half of a memory may hold a tile. turns : (R, D) bool, all of it does.
         """
-        half = self.place[part]
-        places = half, half + self.read.shape[1] // 2
+        places = self._places(part)
         read, written = (of_tiles(x, places, double, turns) for x in (self.read, self.written))
         return read, written
+
+    def seconds(self, part: slice | Array, units: Units) -> tuple[Array, Array]:
+        """(R, D) seconds in which all that goes into the memories of some designs, and out of
+        them, passes their port, with tiles in half of each memory, and in all of it.
+
+        What comes from main memory passes it, too: how much of it does so again, because the
+        memory behind has more room, makes no difference.
+
+        units : of these designs.
+        """
+        there, port = has(units), units.number("vector_memory_bandwidth")
+        half, whole = (
+            np.where(there, columns(self.moved, place) / port, 0.0) for place in self._places(part)
+        )
+        return half, whole
+
+    def _places(self, part: slice | Array) -> tuple[Array, Array]:
+        half = self.place[part]
+        return half, half + self.read.shape[1] // 2
 
 
 def has(units: Units) -> Array:
@@ -65,7 +85,8 @@ def near(ops: Operations, index: Array, units: Units) -> Near | None:
     sizes = np.where(there, units.number("vector_memory"), units.number("sram"))
     plan, pair, place = planned(ops, index, sizes, units.number("fuse"), False)
     times = np.concatenate((ops.count[:, pair],) * 2, axis=1)
-    return Near(plan.read * times, plan.written * times, plan.needed, place)
+    moved = (plan.read + plan.written) * times
+    return Near(plan.read * times, plan.written * times, moved, plan.needed, place)
 
 
 def room(near: Near | None, units: Units, part: slice | Array, double: Array) -> Limits:

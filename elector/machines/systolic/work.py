@@ -254,6 +254,9 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
+    port = loads.port(turns)
+    if port is not None:
+        busy["vector memory"] = port
     counts, through = _counts(d, compute.cuts(), turns)
     return Activity(
         busy=busy,
@@ -316,6 +319,7 @@ def _loads(d: _ArrayChunk) -> Loads:
         seconds(weights, d.half),
         seconds(p.fill, d.half),
         d.double | d.peer,
+        None if p.near is None else p.near.seconds(d.part, d.units),
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
 
@@ -335,6 +339,7 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
         of(loads.weights, 0.0),
         of(loads.fill, 0.0),
         loads.double,
+        loads.near,
     )
 
 
