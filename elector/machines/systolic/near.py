@@ -3,7 +3,8 @@
 A TPUv4i feeds its arrays from a vector memory, beside which lies a common memory of eight times
 its size (jouppi2021, section 4): what the arrays read again and again is read from the small one.
 Main memory fills it directly; the large one is no cache that all has to pass (what XLA does is told
-in jax-ml/jax discussion 36155), but holds what is read again when the small one has no room.
+in jax-ml/jax discussion 36155), but holds what is read again when the small one has no room. All
+that goes into the small one and out of it passes its port, beside loads of main memory.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ class Near:
         read, written = (of_tiles(x, places, double, turns) for x in (self.read, self.written))
         return read, written
 
+    def doubles(self, part: slice | Array, units: Units) -> Array:
+        """(D,) bool, half of the memory of some designs has room for a tile; of those with one.
+
+        units : of these designs.
+        """
+        room = self.least[self.place[part]] * 2.0 / TILE_SHARE <= units.number("vector_memory")
+        return np.asarray(room | ~has(units))
+
     def seconds(self, part: slice | Array, units: Units) -> tuple[Array, Array]:
         """(R, D) seconds in which all that goes into the memories of some designs, and out of
         them, passes their port, with tiles in half of each memory, and in all of it.
@@ -89,16 +98,15 @@ def near(ops: Operations, index: Array, units: Units) -> Near | None:
     return Near(plan.read * times, plan.written * times, moved, plan.needed, place)
 
 
-def room(near: Near | None, units: Units, part: slice | Array, double: Array) -> Limits:
+def room(near: Near | None, units: Units, part: slice | Array) -> Limits:
     """A memory in front of the arrays is a part of the on-chip memory, and has room for a tile.
 
-    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
-    a tile.
+    part : places of the designs among those of `near`.
     """
     if near is None:
         return {}
     there, size = has(units), units.number("vector_memory")
-    tile = near.least[near.place[part]] * np.where(double, 2.0, 1.0) / TILE_SHARE
+    tile = near.least[near.place[part]] / TILE_SHARE
     return {
         "vector memory: asks for {needed}, the on-chip memory is {available}": (
             np.where(there, size, 0.0),
