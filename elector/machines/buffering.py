@@ -26,7 +26,8 @@ class Loads:
 
     half, whole : with tiles in half of the memory, and in all of it. weights : those of both that
     bring each parameter once. fill : until the first tile is there. double : (D,) bool, whether
-    loads may go on beside computing.
+    loads may go on beside computing. near : the same as half and whole of a port that all loads
+    pass beside main memory, each piece as soon as it is there; None: no design has one.
     """
 
     half: Array
@@ -34,6 +35,17 @@ class Loads:
     weights: Array
     fill: Array
     double: Array
+    near: tuple[Array, Array] | None = None
+
+    @functools.cached_property
+    def beside(self) -> Array:
+        """(R, D) seconds of main memory and port with tiles in half of the memory."""
+        return self.half if self.near is None else np.maximum(self.half, self.near[0])
+
+    @functools.cached_property
+    def in_turn(self) -> Array:
+        """(R, D) the same with tiles in all of it."""
+        return self.whole if self.near is None else np.maximum(self.whole, self.near[1])
 
     @functools.cached_property
     def other(self) -> Array:
@@ -44,7 +56,7 @@ class Loads:
     def sooner(self) -> tuple[Array, Array]:
         """Rows and designs, (N,) each, of loads that are shorter with tiles in all of the memory:
         few, and no other gains by turns."""
-        row, design = np.divmod(np.flatnonzero(self.whole < self.half), self.double.size)
+        row, design = np.divmod(np.flatnonzero(self.in_turn < self.beside), self.double.size)
         return row, design
 
     @functools.cached_property
@@ -78,17 +90,26 @@ class Loads:
         compute : (R, D) seconds.
         """
         at = self.sooner
-        pays = compute[at] + self.whole[at] < self.half[at]
+        pays = compute[at] + self.in_turn[at] < self.beside[at]
         return at[0][pays], at[1][pays]
 
     def memory(self, turns: Array) -> Array:
         """(R, D) seconds that main memory is busy; turns (R, D) : bool."""
-        places = np.flatnonzero(turns)
-        if not places.size:
-            return self.half
-        seconds = self.half.copy()
-        seconds.reshape(-1)[places] = self.whole.take(places, mode="clip")
-        return seconds
+        return _of_turns(self.half, self.whole, turns)
+
+    def port(self, turns: Array) -> Array | None:
+        """(R, D) seconds that the port is busy; turns (R, D) : bool. None: there is none."""
+        return None if self.near is None else _of_turns(*self.near, turns)
+
+
+def _of_turns(half: Array, whole: Array, turns: Array) -> Array:
+    """(R, D) those of `whole` where loads and computing take turns, and of `half` elsewhere."""
+    places = np.flatnonzero(turns)
+    if not places.size:
+        return half
+    seconds = half.copy()
+    seconds.reshape(-1)[places] = whole.take(places, mode="clip")
+    return seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,6 +164,10 @@ class LoadsOf:
         )
         if n is not None:
             half, whole = ((x - weights) / n[design] + weights for x in (half, whole))
+        if loads.near is not None:
+            each = 1.0 if n is None else n[design]
+            port = [x.take(places, mode="clip") / each for x in loads.near]
+            half, whole = np.maximum(half, port[0]), np.maximum(whole, port[1])
         own = compute.take(row * compute.shape[1] + design, mode="clip")
         return np.asarray(design[own + whole < _beside(own, half, np.minimum(fill, own))])
 
@@ -196,6 +221,10 @@ def stream(
     else:
         rest = rest / n
         every = rest + of.taken(loads.weights, places)
+    if loads.near is not None:
+        port = of.taken(loads.near[0], places)
+        port = port if n is None else port / n
+        every, rest = np.maximum(every, port), np.maximum(rest, port)
     first = np.minimum(fill, compute)
     alone, ahead = _beside(compute, every, first), _beside(compute, rest, first)
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
@@ -222,6 +251,9 @@ def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
     if n is not None:
         weights = few.taken(of.loads.weights, places)
         whole = (whole - weights) / n[designs] + weights
+    if of.loads.near is not None:
+        port = few.taken(of.loads.near[1], places)
+        whole = np.maximum(whole, port if n is None else port / n[designs])
     return Turned(designs, columns(compute, designs) + whole)
 
 
@@ -250,14 +282,16 @@ def holds(compute: Array, units: Array, loads: Loads, turns: Array) -> tuple[Hol
     step then needs is the least, over all ways to take turns or not, of the most of units and
     memory. That is no less than the least of any mixture of both (linear programming duality), of
     which memory alone and half of each are taken: a row adds what is less, in turn or side by side.
+    A port beside memory is taken as memory is.
     """
     designs = np.flatnonzero(turns.any(axis=0))
     if not designs.size:
         return ()
-    half, whole, units, compute = (
-        columns(x, designs) for x in (loads.half, loads.whole, units, compute)
-    )
+    whole, units, compute = (columns(x, designs) for x in (loads.in_turn, units, compute))
+    passed = (loads.half,) if loads.near is None else (loads.half, loads.near[0])
     in_turn = np.where(whole > 0.0, compute + whole, units)
     must = ~loads.double[designs] & (in_turn > 0.0)
-    mixtures = (np.where(must, np.inf, mixture) for mixture in (half, 0.5 * (units + half)))
+    mixtures: list[Array] = []
+    for half in (columns(x, designs) for x in passed):
+        mixtures += (np.where(must, np.inf, mixture) for mixture in (half, 0.5 * (units + half)))
     return (Hold(designs, in_turn, in_turn - whole, tuple(mixtures)),)

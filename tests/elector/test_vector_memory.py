@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import elector
-from elector.evaluation.path import Chunk, inspect
+from elector.evaluation.path import Chunk, bounds, inspect
+from elector.events.timeline import timeline
 from elector.studies.simulation import columns_of
 from elector.technology import Technology
 
@@ -20,6 +21,7 @@ STEP: dict[str, Any] = {
     "workload.mode": "training",
     "accelerator.sram": "8 MiB",
 }
+START = "accelerator."
 NAMES = ("vector memory read", "vector memory write", "sram read", "sram write")
 
 
@@ -82,7 +84,76 @@ def test_a_smaller_one_reads_again_from_the_rest() -> None:
     assert sums(small)[2] > 0.0
     moved = [float(x.activity.counts["main memory"].total()[0]) for x in (small, large)]
     assert moved[0] == moved[1]
-    assert float(small.timing.seconds[0]) == float(large.timing.seconds[0])
+
+
+def seconds(vector_memory: str, bandwidth: object = 0, **more: object) -> float:
+    port = {f"{START}vector_memory_bandwidth": bandwidth}
+    return float(chunk(vector_memory, **port | more).timing.seconds[0])
+
+
+def test_what_passes_its_port_takes_time() -> None:
+    """It took none, so that one with room for a tile was as fast as any, and cheaper to read."""
+    free = seconds("0")
+    sizes = [seconds(size, "100 GB/s") for size in ("24 KiB", "64 KiB", "256 KiB", "1 MiB")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2.0 * free
+    ports = [seconds("24 KiB", port) for port in (1e10, 1e11, 1e12, 1e13)]
+    assert ports == sorted(ports, reverse=True)
+    assert ports[-1] == pytest.approx(free, rel=1e-3)
+
+
+def test_the_port_takes_as_long_as_its_bytes() -> None:
+    """By hand: three tensors of 64 x 64 numbers of two bytes, at one byte a nanosecond."""
+    settings = {"model": "gemm:64x64x64", "accelerator": "systolic"}
+    settings |= {f"{START}vector_memory": "1 MiB", f"{START}vector_memory_bandwidth": "1 GB/s"}
+    inspected = inspect(columns_of(settings), Technology.load())
+    tensors = 3 * 64 * 64 * 2e-9
+    assert float(inspected.activity.row("vector memory", 0)[0]) == pytest.approx(tensors)
+    assert bounds(inspected) == ["vector memory"]
+    assert tensors < float(inspected.timing.seconds[0]) < 1.1 * tensors
+
+
+def test_a_port_of_no_setting_moves_four_bytes_a_column_and_cycle() -> None:
+    """2,048 bytes a cycle of a TPUv4i, whose common memory is read at 1,950 a cycle."""
+    assert seconds("64 KiB") == seconds("64 KiB", 4.0 * 128 * 700e6)
+
+
+def test_main_memory_is_not_waited_for_twice() -> None:
+    """What comes from main memory passes the port, too, at once: a port as wide changes nothing."""
+    settings = {f"{START}bandwidth": "20 GB/s"}
+    assert seconds("8 MiB", "20 GB/s", **settings) == seconds("0", **settings)
+
+
+@pytest.mark.parametrize("way", ["false", "true"])
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_turns_are_a_permission_here_too(way: str, dataflow: str) -> None:
+    """Beside computing or in turn with it, whichever is sooner, and streams as one."""
+    settings = {f"{START}dataflow": dataflow, f"{START}interleave": way, "workload.batch": 7}
+    turns, beside = (
+        seconds("96 KiB", "60 GB/s", **settings, **{f"{START}double_buffer": allowed})
+        for allowed in ("false", "true")
+    )
+    assert beside <= turns
+
+
+@pytest.mark.parametrize("interleave", ["false", "true"])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+@pytest.mark.parametrize("size", ["24 KiB", "128 KiB", "1 MiB"])
+def test_the_queue_of_events_waits_as_long(size: str, mode: str, interleave: str) -> None:
+    settings = {"workload.mode": mode, f"{START}interleave": interleave}
+    settings |= {f"{START}vector_memory_bandwidth": "100 GB/s"}
+    inspected = chunk(size, **settings)
+    closed = float(inspected.timing.seconds[0])
+    assert closed > 1.01 * seconds("0", **settings | {f"{START}vector_memory_bandwidth": 0})
+    assert timeline(inspected).seconds == pytest.approx(closed, rel=0.1)
+
+
+def test_the_rest_is_priced_by_its_own_size() -> None:
+    """It was by the size of both."""
+    inspected = chunk("3 MiB", **{f"{START}sram": "8 MiB"})
+    prices = inspected.prices.actions
+    each = {name: float(prices[name].value[0]) for name in ("sram read", "vector memory read")}
+    assert each["sram read"] / each["vector memory read"] == pytest.approx((5 / 3) ** 0.5)
 
 
 def test_it_is_no_larger_than_the_memory_it_is_a_part_of() -> None:
@@ -93,15 +164,16 @@ def test_it_is_no_larger_than_the_memory_it_is_a_part_of() -> None:
     assert "vector memory: asks for 9.00 MB, the on-chip memory is 8.00 MB" in str(result["reason"])
 
 
-@pytest.mark.parametrize(("double_buffer", "copies"), [("true", 2.0), ("false", 1.0)])
-def test_one_without_room_for_a_tile_does_not_compute(double_buffer: str, copies: float) -> None:
+@pytest.mark.parametrize("double_buffer", ["true", "false"])
+def test_one_without_room_for_a_tile_does_not_compute(double_buffer: str) -> None:
     """Where no tile fits nothing was read again: one byte took less energy than any other size.
 
-    By hand: slices of 32 of two operands of two bytes and a sum of four, in half of the memory.
+    By hand: slices of 32 of two operands of two bytes and a sum of four, in half of the memory. One
+    that has no room for two was refused for what double buffering permits.
     """
     settings = {key: value for key, value in STEP.items() if key.startswith("workload")}
     settings["accelerator.double_buffer"] = double_buffer
-    tile = 2.0 * copies * (32 * (2 + 2) + 4)
+    tile = 2.0 * (32 * (2 + 2) + 4)
     few, enough = (
         elector.simulate(
             "bert-mini", "systolic", settings=settings | {"accelerator.vector_memory": size}

@@ -21,7 +21,11 @@ def lane_work(ops: Operations, index: Array) -> tuple[Array, Array]:
 
 
 def moved(ops: Operations, index: Array, units: Units) -> Array:
-    """(R, D) bytes of main memory: streams, and what the tiles' buffers cannot keep."""
+    """(R, D) bytes of main memory: streams, and what the tiles' buffers cannot keep.
+
+    Of a tensor that is larger than its room the rest passes main memory, not all of it; of what is
+    saved for later as large a share as of all that is.
+    """
     room = (1.0 - TILE_SHARE) * units.number("buffer") * units.number("tiles")
     bytes_ = np.zeros((len(ops.rows), index.size))
     for r, row in enumerate(ops.rows):
@@ -33,10 +37,15 @@ def moved(ops: Operations, index: Array, units: Units) -> Array:
                 whole = ops.memory["activations" if kind == "saved" else "cache"]
                 if operand == "out" and ops.left is not None:
                     whole = np.where(ops.left[r], size, whole)
-                bytes_[r] += np.where(whole[index] > room, size[index], 0.0)
+                bytes_[r] += size[index] * _share(whole[index], room)
             elif kind == "activation" and size.max() > room.min():
-                bytes_[r] += np.where(size[index] > room, size[index], 0.0)
+                bytes_[r] += np.maximum(size[index] - room, 0.0)
     return bytes_ * ops.count[:, index]
+
+
+def _share(whole: Array, room: Array) -> Array:
+    """(D,) share of so many bytes for which there is no room; whole, room : (D,)."""
+    return np.maximum(whole - room, 0.0) / np.maximum(whole, 1.0)
 
 
 def buffered(ops: Operations, index: Array) -> Array:

@@ -169,8 +169,9 @@ class ReramUnits:
         if kind == "stream":
             return size
         if kind == "activation":
-            return size if size > self.buffer / 2.0 else 0.0
-        return size if whole and float(memory[whole][self.i]) > self.buffer / 2.0 else 0.0
+            return max(size - self.buffer / 2.0, 0.0)
+        held = float(memory[whole][self.i]) if whole else 0.0
+        return size * max(held - self.buffer / 2.0, 0.0) / held if held else 0.0
 
     # ---- crossbars ----
 

@@ -43,7 +43,8 @@ class SystolicUnits:
             spec = ops.rows[row]
             work = float(ops.m[row, self.i]) / streams * times
             cycles = work * (spec.simple + spec.special * self.number["special_cycles"])
-            return [RowWork("vector", cut(cycles / self.lanes / self.number["clock"], run.most))]
+            seconds = self._passed(row, cycles / self.lanes / self.number["clock"], times / streams)
+            return [RowWork("vector", cut(seconds, run.most))]
         cycles, latency, moved = self._product(row, streams)
         seconds = cycles * times / self.number["clock"]
         port = self.number["sram_bandwidth"]
@@ -52,6 +53,7 @@ class SystolicUnits:
             seconds = max(seconds, self._interface(row) * times / streams)
         elif port:
             seconds = max(seconds, moved * times / port)
+        seconds = self._passed(row, seconds, times / streams)
         # Cells hold their operands: memory passes them on while results still drain.
         latency /= self.number["clock"]
         return [RowWork("array", cut(seconds, run.most), latency, registers=True)]
@@ -183,6 +185,20 @@ class SystolicUnits:
         """Seconds in which the slowest of the peer's interfaces moves the words of one run, as many
         as the tile plan has: none where the bandwidth is not given."""
         return float(self.case.activity.row("memory", row)[0]) / self._runs(row)
+
+    def _passed(self, row: int, seconds: float, times: float) -> float:
+        """Seconds of a unit that waits for what passes the port of the vector memory, as many bytes
+        as the tile plan has: beside its work, and in turn with it beside main memory.
+
+        times : runs.
+        """
+        if "vector memory" not in self.case.activity.busy:
+            return seconds
+        port, memory = (
+            float(self.case.activity.row(name, row)[0]) / self._runs(row) * times
+            for name in ("vector memory", "memory")
+        )
+        return seconds + max(port - memory, 0.0) if self.turns(row) else max(seconds, port)
 
     def _runs(self, row: int) -> float:
         return max(float(self.case.ops.count[row, self.i]), 1.0)

@@ -3,7 +3,8 @@
 A TPUv4i feeds its arrays from a vector memory, beside which lies a common memory of eight times
 its size (jouppi2021, section 4): what the arrays read again and again is read from the small one.
 Main memory fills it directly; the large one is no cache that all has to pass (what XLA does is told
-in jax-ml/jax discussion 36155), but holds what is read again when the small one has no room.
+in jax-ml/jax discussion 36155), but holds what is read again when the small one has no room. All
+that goes into the small one and out of it passes its port, beside loads of main memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elector.base.table import columns
 from elector.machines.buffering import of_tiles
 from elector.machines.contract import Count, Units
 from elector.machines.systolic.tables import planned
@@ -28,13 +30,14 @@ Limits = dict[str, tuple[Array, Array]]
 class Near:
     """Traffic of the memories in front of the arrays, over all runs.
 
-    read, written : (R, 2 Q) bytes into them and out of them, with tiles in half of each memory, and
-    behind them in all of it. least : (Q,) bytes of the smallest tile. place : (D,) column of each
-    design in the first half.
+    read, written, moved (both) : (R, 2 Q) bytes into them and out of them, with tiles in half of
+    each memory, and behind them in all of it. least : (Q,) bytes of the smallest tile. place : (D,)
+    column of each design in the first half.
     """
 
     read: Array
     written: Array
+    moved: Array
     least: Array
     place: Array
 
@@ -45,10 +48,36 @@ class Near:
 
         double : (D,) bool, half of a memory may hold a tile. turns : (R, D) bool, all of it does.
         """
-        half = self.place[part]
-        places = half, half + self.read.shape[1] // 2
+        places = self._places(part)
         read, written = (of_tiles(x, places, double, turns) for x in (self.read, self.written))
         return read, written
+
+    def doubles(self, part: slice | Array, units: Units) -> Array:
+        """(D,) bool, half of the memory of some designs has room for a tile; of those with one.
+
+        units : of these designs.
+        """
+        room = self.least[self.place[part]] * 2.0 / TILE_SHARE <= units.number("vector_memory")
+        return np.asarray(room | ~has(units))
+
+    def seconds(self, part: slice | Array, units: Units) -> tuple[Array, Array]:
+        """(R, D) seconds in which all that goes into the memories of some designs, and out of
+        them, passes their port, with tiles in half of each memory, and in all of it.
+
+        What comes from main memory passes it, too: how much of it does so again, because the
+        memory behind has more room, makes no difference.
+
+        units : of these designs.
+        """
+        there, port = has(units), units.number("vector_memory_bandwidth")
+        half, whole = (
+            np.where(there, columns(self.moved, place) / port, 0.0) for place in self._places(part)
+        )
+        return half, whole
+
+    def _places(self, part: slice | Array) -> tuple[Array, Array]:
+        half = self.place[part]
+        return half, half + self.read.shape[1] // 2
 
 
 def has(units: Units) -> Array:
@@ -65,19 +94,19 @@ def near(ops: Operations, index: Array, units: Units) -> Near | None:
     sizes = np.where(there, units.number("vector_memory"), units.number("sram"))
     plan, pair, place = planned(ops, index, sizes, units.number("fuse"), False)
     times = np.concatenate((ops.count[:, pair],) * 2, axis=1)
-    return Near(plan.read * times, plan.written * times, plan.needed, place)
+    moved = (plan.read + plan.written) * times
+    return Near(plan.read * times, plan.written * times, moved, plan.needed, place)
 
 
-def room(near: Near | None, units: Units, part: slice | Array, double: Array) -> Limits:
+def room(near: Near | None, units: Units, part: slice | Array) -> Limits:
     """A memory in front of the arrays is a part of the on-chip memory, and has room for a tile.
 
-    part : places of the designs among those of `near`. double : (D,) bool, half of a memory holds
-    a tile.
+    part : places of the designs among those of `near`.
     """
     if near is None:
         return {}
     there, size = has(units), units.number("vector_memory")
-    tile = near.least[near.place[part]] * np.where(double, 2.0, 1.0) / TILE_SHARE
+    tile = near.least[near.place[part]] / TILE_SHARE
     return {
         "vector memory: asks for {needed}, the on-chip memory is {available}": (
             np.where(there, size, 0.0),

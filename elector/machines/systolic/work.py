@@ -175,11 +175,13 @@ class _ArrayChunk:
     kind: Array
     part: slice | Array
 
-    @property
+    @functools.cached_property
     def double(self) -> Array:
-        """(D,) whether loads may overlap with computing: half of the memory holds a tile."""
-        fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
-        return self.units.flag("double_buffer") & fits
+        """(D,) whether loads may overlap with computing: half of each memory holds a tile."""
+        near, units = self.p.near, self.units
+        fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= units.number("sram")
+        fits = fits & units.flag("double_buffer")
+        return fits if near is None else fits & near.doubles(self.part, units)
 
     @functools.cached_property
     def peer(self) -> Array:
@@ -254,6 +256,9 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
     }
     if compute.chip is not None:
         busy["on-chip memory"] = compute.chip
+    port = loads.port(turns)
+    if port is not None:
+        busy["vector memory"] = port
     counts, through = _counts(d, compute.cuts(), turns)
     return Activity(
         busy=busy,
@@ -266,7 +271,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         peak=d.arrays.rows * d.arrays.cols * d.arrays.count * units.number("clock"),
         limits=trains(ops, units, p.trains[index])
         | limits(ops, units, index, d.arrays, d.peer)
-        | room(p.near, units, part, d.double),
+        | room(p.near, units, part),
         overlap=_overlap(d, one, loads, compute, turns),
         ahead=Ahead(
             Count(p.distinct, d.half),
@@ -316,6 +321,7 @@ def _loads(d: _ArrayChunk) -> Loads:
         seconds(weights, d.half),
         seconds(p.fill, d.half),
         d.double | d.peer,
+        None if p.near is None else p.near.seconds(d.part, d.units),
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
 
@@ -335,6 +341,7 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
         of(loads.weights, 0.0),
         of(loads.fill, 0.0),
         loads.double,
+        loads.near,
     )
 
 

@@ -259,22 +259,26 @@ def hardware(subject: Subject, structure: Mapping[str, Any], random: Random) -> 
 
 
 def _limited(row: Row) -> list[tuple[str, float]]:
-    """Settings that silicon limits, and their values."""
-    ends = ("bandwidth", "clock")
+    """Settings that silicon limits, or what they are a part of, and their values."""
+    ends = ("bandwidth", "clock", "vector_memory")
     return [(key, value) for key, value in row.items() if key.rpartition(".")[2] in ends]
 
 
 def most(subject: Subject, row: Mapping[str, Any], key: str) -> float:
-    """What the memory of a row delivers, or what the silicon of its node reaches; else no limit."""
+    """What the memory of a row delivers, what the silicon of its node reaches, or the memory that
+    one is a part of; else no limit."""
     start, _, name = key.rpartition(".")
     short = key.partition(".")[2]
-    beside = {"bandwidth": f"{start}.memory", "clock": f"{start}.node"}.get(name, "")
+    names = {"bandwidth": "memory", "clock": "node", "vector_memory": "sram"}
+    beside = f"{start}.{names[name]}" if name in names else ""
     other = beside.partition(".")[2]
     machine = subject.owner(short)[0]
     if other not in subject.fields or machine not in LIMITED:
         return math.inf
     value = row.get(beside) or _preset(str(row["accelerator"])).get(other)
     value = value or subject.fields[other].default
+    if name == "vector_memory":
+        return float(value)
     return memory_rate(str(value)) if name == "bandwidth" else highest_clock(float(value))
 
 
