@@ -366,7 +366,7 @@ def write(rows: list[Row]) -> None:
     for r in every:
         r["tolerance"] = r["tolerance"].removesuffix(MISSED)
     _save(path, every)
-    missed = {g.name for g in groups(validate(path)) if g.median > g.bar}
+    missed = {g.name for g in groups(validate(path)) if g.judged > g.bar}
     for r in every:
         if r["group"] in missed and r["kind"] == "outcome":
             r["tolerance"] += MISSED

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import elector
 from elector.base.errors import InputError
 from elector.cli.commands import main
-from elector.studies.validation import said, validate
+from elector.studies.validation import groups, said, validate
 from elector.studies.validation_cases import load_cases
 
 HEADER = (
@@ -19,6 +20,16 @@ HEADER = (
 ROW = (
     "b8,ours / vllm / bert,bert-base,l4-24gb,workload.batch=8 workload.implementation=vllm,"
     "latency_s,4.2,ms,99 %,outcome,our lab,measured,"
+)
+#: What ROW comes out as.
+SIMULATED_MS = 1e3 * float(
+    str(
+        elector.simulate(
+            "bert-base",
+            "l4-24gb",
+            settings={"workload.batch": 8, "workload.implementation": "vllm"},
+        )["latency_s"]
+    )
 )
 
 
@@ -107,3 +118,21 @@ def test_what_takes_most_of_the_time_is_printed(tmp_path: Path) -> None:
     path = write(tmp_path, ROW)
     shown = CliRunner().invoke(main, ["validate", "--data", str(path)]).stdout
     assert "most time: linear in 1 of 1 groups" in shown
+
+
+@pytest.mark.parametrize(("unseen", "verdict"), [(4, "ok"), (5, "FAILED")])
+def test_rows_that_were_not_fitted_on_decide_where_they_are_enough(
+    tmp_path: Path, unseen: int, verdict: str
+) -> None:
+    def row(i: int, fitted: str) -> str:
+        factor = 1 if fitted == "yes" else 5
+        value = f"{factor * (SIMULATED_MS + i * 1e-4)}"
+        return ROW.replace("b8", f"b{i}", 1).replace("4.2", value).replace("99 %", "10 %") + (
+            f",yes,{fitted}"
+        )
+
+    rows = [row(i, "yes") for i in range(20)] + [row(20 + i, "no") for i in range(unseen)]
+    path = write(tmp_path, *rows, header=HEADER + ",verified,fitted")
+    (group,) = groups(validate(path))
+    assert (group.unseen, group.verdict) == (unseen, verdict)
+    assert group.median < 0.1 < group.unseen_median
