@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elector.studies.error_widths import ANY, Kind, candidates, regime_of
+from elector.studies.error_widths import ANY, FEWEST, Kind, candidates, regime_of
 from elector.studies.validation import CaseResult, validate
 
 DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
@@ -40,7 +40,7 @@ DATA = Path(__file__).resolve().parent.parent / "elector" / "data"
 #: none of that rank (Vovk et al. 2005, Algorithmic Learning in a Random World; split conformal
 #: prediction). Such a group is not surer than any wider one, nor, where no wider one has as many,
 #: than what nothing validates.
-MIN, ALONE = 5, 9
+MIN, ALONE = 5, FEWEST
 #: What nothing validates: a factor, assumed.
 ELSE = 2.0
 #: Rows of a group that is counted by itself.

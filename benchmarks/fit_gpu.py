@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import timings_package
 from engine_rows import for_fitting
 from gpu_rows import (
     Compiled,
@@ -326,7 +327,7 @@ def data(folder: Path, leave: str = "") -> Data:
 def main() -> None:
     """Fit and show, or write."""
     parser = argparse.ArgumentParser(description="fit the GPU constants")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=timings_package.reference)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
     parser.add_argument("--only", nargs="+", default=[], metavar="STACK", choices=stacks())

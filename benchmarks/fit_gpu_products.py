@@ -240,7 +240,7 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
 def main() -> None:
     """Fit and show, or write."""
     parser = argparse.ArgumentParser(description="fit products by family and format")
-    parser.add_argument("folder", type=Path)
+    gpu_timings.add_folder(parser)
     parser.add_argument("--without", default="")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--flash", action="store_true", help="blocks of flash attention by stack")

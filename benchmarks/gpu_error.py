@@ -13,6 +13,7 @@ from pathlib import Path
 
 import fit_gpu
 import numpy as np
+import timings_package
 from gpu_rows import (
     Compiled,
     Record,
@@ -189,7 +190,7 @@ def show(title: str, figures: Figures, plain: Figures | None = None) -> None:
 def main() -> None:
     """All figures."""
     parser = argparse.ArgumentParser(description="errors of the GPU machine")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=timings_package.reference)
     parser.add_argument("--leave-one-out", action="store_true")
     parser.add_argument("--rows", action="store_true", help="every step, largest error first")
     given = parser.parse_args()

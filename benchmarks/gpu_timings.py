@@ -1,12 +1,12 @@
 """Timings of single kernels on nine GPUs, from the data package aiconfigurator-core 0.12.0.
 
-    python benchmarks/gpu_timings.py FOLDER [--engine vllm] [--rows 600]
+    python benchmarks/gpu_timings.py [FOLDER] [--engine vllm] [--rows 600]
 
-FOLDER is `aiconfigurator_core` of the unpacked wheel (Apache-2.0; `pip download --no-deps`, then
-unzip): its systems/data/DEVICE/KIND/ENGINE/VERSION/*.parquet. Printed for each device and format:
-rows, median and mean absolute error and bias of products above 50 us, and of attention, on rows
-that no fit has seen: those whose SHA-256 of `device|kind|engine|format|m|n|k` (attention: all
-input columns joined by |) ends in the hex digit 0 or 1.
+FOLDER is `aiconfigurator_core` of the unpacked wheel (Apache-2.0), by default the one that
+timings_package.py fetched: its systems/data/DEVICE/KIND/ENGINE/VERSION/*.parquet. Printed for each
+device and format: rows, median and mean absolute error and bias of products above 50 us, and of
+attention, on rows that no fit has seen: those whose SHA-256 of `device|kind|engine|format|m|n|k`
+(attention: all input columns joined by |) ends in the hex digit 0 or 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
+import timings_package
 from gpu_rows import (
     Compiled,
     Steps,
@@ -229,10 +230,17 @@ def show_attention(folder: Path, engine: str) -> None:
             )
 
 
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """The argument FOLDER: the cache where none is given, checked in either case."""
+    parser.add_argument(
+        "folder", type=timings_package.package, nargs="?", default=str(timings_package.cache())
+    )
+
+
 def main() -> None:
     """Print the errors."""
     parser = argparse.ArgumentParser(description="errors against timings of single kernels")
-    parser.add_argument("folder", type=Path)
+    add_folder(parser)
     parser.add_argument("--engine", default="vllm")
     parser.add_argument("--rows", type=int, default=ROWS)
     given = parser.parse_args()

@@ -22,6 +22,7 @@ import engine_rows
 import gpu_error
 import gpu_rows
 import gpu_timings
+import timings_package
 
 import elector
 from elector.base.table import DATA
@@ -334,8 +335,8 @@ def _of_peak(settings: dict[str, object], r: Row) -> float:
 def main() -> None:
     """Show how many of what, or write."""
     parser = argparse.ArgumentParser(description="rows for elector/data/published.csv")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--timings", type=Path)
+    parser.add_argument("folder", type=timings_package.reference)
+    parser.add_argument("--timings", type=timings_package.package)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     rows = [*steps(given.folder), *engines(given.folder), *watts(given.folder)]
@@ -365,7 +366,7 @@ def write(rows: list[Row]) -> None:
     for r in every:
         r["tolerance"] = r["tolerance"].removesuffix(MISSED)
     _save(path, every)
-    missed = {g.name for g in groups(validate(path)) if g.median > g.bar}
+    missed = {g.name for g in groups(validate(path)) if g.judged > g.bar}
     for r in every:
         if r["group"] in missed and r["kind"] == "outcome":
             r["tolerance"] += MISSED

@@ -34,8 +34,8 @@ def page() -> str:
     text += _table([g for g in judged if g.unseen < g.number], unseen=False)
     text += f"\n## Known misses\n\n{len(missed)} groups leave their bar:\n\n"
     text += "".join(
-        f"- {g.name}: {g.median:.0%} beside a bar of {g.bar:.0%}, bias {g.bias:+.0%}\n"
-        for g in sorted(missed, key=lambda g: -g.median)
+        f"- {g.name}: {g.judged:.0%} beside a bar of {g.bar:.0%}, bias {g.bias:+.0%}\n"
+        for g in sorted(missed, key=lambda g: -g.judged)
     )
     words = TEMPLATE.read_text(encoding="utf-8")
     return words.replace("{tables}", text).replace("{peers}", peers_table.section())

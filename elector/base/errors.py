@@ -97,6 +97,24 @@ class InputError(ElectorError):
             hint=self.hint,
         )
 
+    def of_row(self, table: object, place: str, field: str | None = None) -> InputError:
+        """The same error of a row of a table, which may name a file of its own: both are said.
+
+        table : the file of the row. place : where in it the row is, such as `line 2`.
+        field : column that is to blame, where the error itself names no field.
+        """
+        if self.file is None or self.file == str(table):
+            return self.at(file=table, field=field, place=place)
+        own = ": ".join(name for name in (self.file, self.field) if name)
+        return InputError(
+            f"{place}: {own}: {self.problem}",
+            file=table,
+            field=field,
+            value=self.value,
+            allowed=self.allowed,
+            hint=self.hint,
+        )
+
 
 class InfeasibleError(ElectorError):
     """A single design was asked about and it is infeasible; the commands exit with 3."""

@@ -564,5 +564,6 @@ def validate(
         with whole(Path(junit)) as target:
             target.write_text(validation_page.junit(suite, outcomes), encoding="utf-8")
     report_checks.validation(outcomes, format)
+    report_checks.said(outcomes if data else ())
     if validation.failed(outcomes):
         raise click.exceptions.Exit(NOT_PASSED)

@@ -57,8 +57,18 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     )
 
 
+def said(results: Sequence[CaseResult]) -> None:
+    """What a user's own cases ask for without effect, and what else is to be known of them."""
+    from elector.studies import validation
+
+    sentences = validation.said(results)
+    text.said(sentences[:LISTED])
+    if len(sentences) > LISTED:
+        click.echo(f"... and {len(sentences) - LISTED} more notes", err=True)
+
+
 def _groups(judged: Sequence[CaseGroup]) -> None:
-    """A line a group: number, errors, bar, what dominates, verdict."""
+    """A line a group: number, errors, bar, verdict; behind them what takes most of the time."""
     rows = [
         [
             g.name.rpartition(" / ")[2],
@@ -82,7 +92,21 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
             click.echo(family)
         before = family
         click.echo(line)
-    click.echo("unseen: median of the rows that no constant was fitted on\n")
+    click.echo("unseen: median of the rows that no constant was fitted on")
+    click.echo(text.paragraph(_dominant(judged)) + "\n")
+
+
+def _dominant(judged: Sequence[CaseGroup]) -> str:
+    """What takes most of the time of most groups, and what else of which others."""
+    by_kind: dict[str, list[str]] = {}
+    for group in judged:
+        if group.dominant:
+            by_kind.setdefault(group.dominant, []).append(group.name)
+    if not by_kind:
+        return "most time: no group has a time"
+    usual, *others = sorted(by_kind, key=lambda kind: -len(by_kind[kind]))
+    rest = "".join(f"; {kind} in {', '.join(by_kind[kind])}" for kind in others)
+    return f"most time: {usual} in {len(by_kind[usual])} of {len(judged)} groups{rest}"
 
 
 def _cases(results: Sequence[CaseResult]) -> None:

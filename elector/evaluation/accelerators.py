@@ -84,7 +84,11 @@ def _load(name: str, above: tuple[str, ...]) -> Accelerator:
     path = DATA / "accelerators" / f"{name}.yaml" if known else Path(name)
     if not name or (not known and not paths.exists(path, "accelerator")):
         raise InputError(
-            "unknown accelerator", field="accelerator", value=name, allowed=list_accelerators()
+            "unknown accelerator",
+            field="accelerator",
+            value=name,
+            allowed=list_accelerators(),
+            hint="no such file" if path.suffix or path.name != name else None,
         )
     if name in devices():
         data: object = dict(devices()[name])

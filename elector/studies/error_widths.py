@@ -33,6 +33,8 @@ REGIMES = (
 ANY = ("*", "*", "*")
 #: Standard deviations from the median to the 95th percentile of a normal distribution.
 REACH = 1.6448536269514722
+#: Cases that a width can be read from alone: of fewer none is the ninth of ten.
+FEWEST = 9
 #: Between the families of the units of a hybrid.
 TOGETHER = " + "
 
@@ -136,6 +138,13 @@ def candidates(kind: Kind) -> list[Kind]:
 
 
 @functools.cache
+def validated() -> frozenset[str]:
+    """Families of chips that published outcomes are of."""
+    cases = read_rows(DATA / "published.csv")
+    return frozenset(r["group"].split(" / ")[0] for r in cases if r["kind"] == "outcome")
+
+
+@functools.cache
 def _architectures() -> frozenset[str]:
     """Families that devices of one machine kind fall into."""
     known = [
@@ -170,6 +179,8 @@ def _width_of(kind: Kind) -> tuple[Width, Kind]:
     known = widths()
     key = next(key for key in candidates(kind) if key in known)
     width, regime = known[key], known.get(("*", "*", kind[2]))
+    if kind[0] in _architectures() - validated():  # its kind of chip speaks for it, and not surely
+        width, key = replace(known[ANY].or_wider(width), cases=0), ANY
     if key == ANY and regime is not None:
         width = width.or_wider(regime)
     return width, key
@@ -183,10 +194,19 @@ def said(group: Kind, width: Width) -> str:
             f"factor of {width.time:g}"
         )
     family, stack, regime = (part if part != "*" else "any" for part in group)
+    assumed = widths()[ANY]
+    few = f": too few, so that they are those of an assumed factor of {width.time:g}"
     return (
         f"intervals of time rest on {width.cases} published cases that nothing was fitted on "
         f"(family {family}, stack {stack}, {regime})"
+        f"{few if width.time == assumed.time and width.cases < FEWEST else ''}"
+        f"{_of_power(width) if width.power == assumed.power else ''}"
     )
+
+
+def _of_power(width: Width) -> str:
+    """That a width of powers is assumed, as long as there are too few cases for one."""
+    return f"; those of power on an assumed factor of {width.power:g}"
 
 
 def spread(row: ConstantRow) -> tuple[float, float]:

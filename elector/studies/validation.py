@@ -1,7 +1,8 @@
 """Published and measured figures repeated: every case with its error, every group with its bar.
 
 An outcome (a measured time, energy or power) is one of many: its group is judged, by the median
-absolute error of its cases against their tolerance. Identities and bounds are judged one by one.
+absolute error of its cases against their tolerance; of those that no constant was fitted on, where
+there are five of them. Identities and bounds are judged one by one.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ import numpy as np
 from elector.base import quantity
 from elector.base.errors import InputError
 from elector.base.table import DATA, Column
+from elector.evaluation.settings import field_of
 from elector.studies.validation_cases import ValidationCase, load_cases
 from elector.technology import Technology
 
+#: Rows that no constant was fitted on from which on a group is judged by them alone.
+ENOUGH = 5
+#: Setting of the software stack, which the names of groups hold, too.
+_STACK = "workload.implementation"
 #: What a float computation may be off by without being another number.
 _ROUNDING = 1e-12
 
@@ -35,6 +41,7 @@ class CaseResult:
     problem : why there is no result, else "".
     dominant : kind of operation that takes most of the time, or host where the host does.
     judged : verdict of its group, where it is an outcome.
+    notes : what is to be said of what was asked, such as a setting that changes nothing.
     """
 
     case: ValidationCase
@@ -44,6 +51,7 @@ class CaseResult:
     problem: str
     dominant: str = ""
     judged: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -105,9 +113,14 @@ class CaseGroup:
     dominant: str
 
     @property
+    def judged(self) -> float:
+        """The median that decides: of the unseen rows, where there are enough of them."""
+        return self.unseen_median if self.unseen >= ENOUGH else self.median
+
+    @property
     def said(self) -> str:
         """Its errors in words; where cases have none, how many and why."""
-        text = f"median error {quantity.share(self.median)}, bar {self.bar:.1%}"
+        text = f"median error {quantity.share(self.judged)}, bar {self.bar:.1%}"
         if not self.problems:
             return text
         without = f"{len(self.problems)} of {self.number} have no result: {self.problems[0]}"
@@ -118,7 +131,7 @@ class CaseGroup:
         """ok | known miss | FAILED."""
         if self.problems:
             return "FAILED"
-        if self.median <= self.bar + _ROUNDING:
+        if self.judged <= self.bar + _ROUNDING:
             return "ok"
         return "known miss" if self.known_miss else "FAILED"
 
@@ -179,7 +192,7 @@ def validate(
         try:
             outcomes.append(_compare(case, run, known, technology))
         except InputError as error:
-            raise error.at(file=path, place=f"line {case.line}: case {case.case!r}") from None
+            raise error.of_row(path, f"line {case.line}: case {case.case!r}") from None
     verdicts = {group.name: group.verdict for group in groups(outcomes)}
     return [
         replace(r, judged=verdicts[r.case.group]) if r.case.kind == "outcome" else r
@@ -199,6 +212,28 @@ def groups(results: Sequence[CaseResult]) -> list[CaseGroup]:
         if result.case.kind == "outcome":
             by_group.setdefault(result.case.group, []).append(result)
     return [_group(name, by_group[name]) for name in sorted(by_group)]
+
+
+def said(results: Sequence[CaseResult]) -> list[str]:
+    """What is to be said of what cases ask for: each note once, with the cases that it is of."""
+    by_note: dict[str, list[str]] = {}
+    for result in results:
+        for note in (*result.notes, *_other_stack(result.case)):
+            by_note.setdefault(note, []).append(result.case.case)
+    return [
+        f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {note}"
+        for note, names in by_note.items()
+    ]
+
+
+def _other_stack(case: ValidationCase) -> list[str]:
+    """That a group is named after a software stack which a case does not ask for."""
+    named = case.group.split(" / ")[1]
+    asked = str(case.settings.get(_STACK, "auto"))
+    stack = field_of(_STACK)
+    if stack is None or named == asked or named not in stack.choices:
+        return []
+    return [f"its group says {named}, its settings {_STACK}={asked}"]
 
 
 def failed(results: Sequence[CaseResult]) -> bool:
@@ -266,7 +301,8 @@ def _together(
         cost = evaluate(columns, len(rows), technology=single, level="groups")
     except InputError:
         return {}
-    return {key: record(cost, i) for i, key in enumerate(plain)}
+    said = cost.notes()
+    return {key: {**record(cost, i), "notes": said[i]} for i, key in enumerate(plain)}
 
 
 def _compare(
@@ -285,13 +321,14 @@ def _compare(
             operations=key[-1],
         )
     result = known[key]
+    notes = tuple(result.get("notes", ()))
     simulated = _metric(result, case.metric)
     if simulated is None or not math.isfinite(simulated):
         problem = str(result.get("reason") or f"no result named {case.metric}")
-        return CaseResult(case, math.nan, math.nan, False, problem)
+        return CaseResult(case, math.nan, math.nan, False, problem, notes=notes)
     error = simulated / case.value - 1.0
     passed = case.low - _ROUNDING <= error <= case.high + _ROUNDING
-    return CaseResult(case, simulated, error, passed, "", _dominant(result))
+    return CaseResult(case, simulated, error, passed, "", _dominant(result), notes=notes)
 
 
 def _dominant(result: Mapping[str, Any]) -> str:

@@ -17,11 +17,12 @@ import hashlib
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from elector.base import units
-from elector.base.errors import InputError
+from elector.base.errors import InputError, nearest
 from elector.base.table import read_csv, require_once
 from elector.cost.results import registry
 from elector.evaluation.accelerators import load_accelerator
@@ -59,6 +60,8 @@ _GROUP = re.compile(r"[^/\s][^/]*( / [^/\s][^/]*){2}")
 LEFT_OUT = "01"
 
 _RELATIVE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+#: A number with letters behind it.
+_WITH_UNIT = re.compile(r"(?!0[xX])[-+]?[\d.]++(?:[eE][-+]?\d+)?+\s*[^\W\d_].*")
 _BOUND = re.compile(r"\s*at (most|least)(?:\s*\+\s*(\d+(?:\.\d+)?)\s*%)?\s*")
 MISSED = " known miss"
 
@@ -139,17 +142,7 @@ def load_cases(path: Path) -> list[ValidationCase]:
     """The cases of a CSV file, checked; errors name file and line."""
     names, lines = read_csv(path)
     require_once(names, path)
-    missing = [name for name in REQUIRED if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    if missing:
-        raise InputError(
-            "line 1: missing column",
-            file=path,
-            field=missing[0],
-            hint=f"columns: {', '.join(REQUIRED)}",
-        )
-    if unknown:
-        raise InputError("line 1: unknown column", file=path, value=unknown[0], allowed=COLUMNS)
+    _require_columns(names, path)
     if not lines:
         raise InputError("has a header but no rows", file=path)
     cases: dict[str, ValidationCase] = {}
@@ -171,6 +164,24 @@ def load_cases(path: Path) -> list[ValidationCase]:
             )
         cases[case.case], asked[key] = case, line
     return list(cases.values())
+
+
+def _require_columns(names: Sequence[str], path: Path) -> None:
+    """Refuses a header with a column too few, every one of which is named, or with one too many."""
+    missing = [name for name in REQUIRED if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    if missing:
+        others = f"; missing, too: {', '.join(missing[1:])}" if missing[1:] else ""
+        alike = nearest(missing[0], unknown)
+        hint = f"{alike!r} is none: did you mean {missing[0]}? " if alike else ""
+        raise InputError(
+            f"line 1: missing column{others}",
+            file=path,
+            field=missing[0],
+            hint=f"{hint}columns: {', '.join(REQUIRED)}",
+        )
+    if unknown:
+        raise InputError("line 1: unknown column", file=path, value=unknown[0], allowed=COLUMNS)
 
 
 def _case(cells: dict[str, str], path: Path, line: int) -> ValidationCase:
@@ -249,9 +260,14 @@ def _value(cells: dict[str, str], path: Path, line: int) -> tuple[float, str]:
         )
     unit = unit_of(cells["metric"])
     field = f"line {line}: value"
-    value = units.convert(f"{cells['value']} {cells['unit']}", unit, field=field, file=path)
+    if _WITH_UNIT.fullmatch(cells["value"]):
+        said = "has a unit: that stands in the column `unit` alone"
+        raise InputError(said, file=path, field=field, value=cells["value"])
+    text = f"{cells['value']} {cells['unit']}"
+    value = units.convert(text, unit, field=field, file=path)
     if not value > 0:
-        raise InputError("must be above 0: the error is relative", file=path, field=field)
+        said = "must be above 0: the error is relative"
+        raise InputError(said, file=path, field=field, value=text)
     if not LEAST <= value <= MOST:
         said = (
             f"must lie between {LEAST:g} and {MOST:g} {unit}: an error relative to it is no number"
@@ -265,11 +281,11 @@ def _checked(cells: dict[str, str], path: Path, line: int) -> dict[str, object]:
     try:
         load_accelerator(cells["accelerator"])
     except InputError as error:
-        raise error.at(file=path, field="accelerator", place=f"line {line}") from None
+        raise error.of_row(path, f"line {line}", "accelerator") from None
     try:
         return parse_settings(cells["settings"])
     except InputError as error:
-        raise error.at(file=path, field="settings", place=f"line {line}") from None
+        raise error.of_row(path, f"line {line}", "settings") from None
 
 
 def parse_settings(text: str) -> dict[str, object]:

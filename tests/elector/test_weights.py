@@ -24,6 +24,7 @@ BARS = {
     **dict.fromkeys(("tpu-v1", "tpu-v2", "tpu-v3", "tpu-v4i", "systolic", "gpu"), 0.2),
     **dict.fromkeys(("v100-sxm-16gb", "t4-16gb", "a100-sxm-80gb", "h100-sxm-80gb"), 0.2),
     **dict.fromkeys(("h200-sxm-141gb", "b200-sxm-192gb", "acceltran-edge"), 0.2),
+    **dict.fromkeys(("h100-pcie-80gb", "l40s", "rtx-pro-6000", "mi300x", "p4-8gb"), 0.2),
     **dict.fromkeys(("isaac", "puma", "reram", "reram+systolic", "hpt"), 0.5),
 }
 PRESETS = ("tpu-v4i", "a100-sxm-80gb", "isaac", "acceltran-edge", "reram+systolic")

@@ -104,6 +104,7 @@ def _shipped_gemms(name: str) -> Path:
             field="model",
             value=name,
             allowed=[f"gemm:{known}" for known in shipped],
+            hint="or a single product by its sizes: gemm:MxNxK, each from 1 to 999999999",
         )
     return folder / f"{name.removeprefix('gemm:')}.csv"
 

@@ -1,0 +1,51 @@
+"""Intervals of chips that no published case is of: said, and no narrower than what is assumed."""
+
+from __future__ import annotations
+
+import pytest
+
+import elector
+from elector.studies.error_widths import ANY, FEWEST, said, validated, width_of, widths
+
+
+@pytest.mark.parametrize("family", ["pascal", "cdna", "any"])
+@pytest.mark.parametrize("stack", ["eager", "vllm", "llama.cpp", "tensorrt"])
+@pytest.mark.parametrize("regime", ["bert", "language", "training", "products"])
+def test_a_gpu_of_an_unvalidated_family_is_not_surer_than_assumed(
+    family: str, stack: str, regime: str
+) -> None:
+    width, group = width_of((family, stack, regime))
+    assert group == ANY and width.cases == 0
+    assert "no published case validates" in said(group, width)
+    wider = [
+        w for key, w in widths().items() if key in (ANY, ("*", stack, "*"), ("*", "*", regime))
+    ]
+    assert all(width.time >= w.time and width.power >= w.power for w in wider)
+
+
+def test_families_with_cases_keep_theirs() -> None:
+    assert {"ampere", "ada", "hopper", "turing", "volta", "blackwell", "tpu"} <= validated()
+    assert width_of(("ampere", "eager", "training"))[0].cases >= FEWEST
+    assert width_of(("turing", "tensorrt", "bert"))[0].cases >= FEWEST  # of any family's
+
+
+@pytest.mark.parametrize("accelerator", ["p100-pcie-16gb", "mi210", "gpu"])
+def test_such_a_board_says_so_and_widens(accelerator: str) -> None:
+    result = elector.simulate("bert-base", accelerator, uncertainty=True, samples=200)
+    assert "no published case validates" in str(result["notes"])
+    assert float(str(result["latency_s_high"])) > 1.6 * float(str(result["latency_s"]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"accelerator.rows": 24, "accelerator.cols": 24}])
+def test_few_cases_say_that_their_factor_is_assumed(settings: dict[str, object]) -> None:
+    result = elector.simulate(
+        "bert-base", "systolic", settings=settings, uncertainty=True, samples=50
+    )
+    notes = str(result["notes"])
+    assert "intervals of time" in notes and "too few" in notes
+    assert "those of an assumed factor of 2" in notes
+
+
+def test_powers_of_few_cases_say_so_too() -> None:
+    width, group = width_of(("ampere", "eager", "training"))
+    assert said(group, width).endswith("those of power on an assumed factor of 2")
