@@ -100,6 +100,10 @@ MOST = 0.5
 #: which products at the peak rate are 542, 1,084 and 2,169.
 PAIRS = {"blackwell": {"flash_rows": 256.0, "flash_hidden": 0.5, "flash_special": 1.3}}
 SIZE, START, STOP = 250, 1.4, 1.01
+PAIRED = (
+    "; two tiles in turns: FlashAttention-4 (Zadouri et al. 2026), hidden part and cycles of a "
+    "softmax by long prompts on B200"
+)
 ALSO = "; tf32 as 16 bits: the same cores (assumed)"
 
 
@@ -275,7 +279,7 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
         f"fitted by benchmarks/fit_gpu_products.py on {what} timed by vLLM {version} "
         "(aiconfigurator-core 0.12.0)"
     )
-    return "derived", source + ALSO * ("tf32" in formats)
+    return "derived", source + PAIRED * (family in PAIRS) + ALSO * ("tf32" in formats)
 
 
 def main() -> None:

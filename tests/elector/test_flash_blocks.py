@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builders import inside
 
 import elector
 from elector.machines.gpu import attention
 from elector.machines.gpu import kernels as gpu_kernels
 from elector.machines.gpu import stacks as gpu_stacks
 from elector.machines.gpu.kernels import Device, GpuProducts, TileConstants
+from elector.machines.gpu.sizes import sizes
 
 ATTENTION = ("scores", "softmax", "context")
 
@@ -109,34 +111,32 @@ def test_one_prompt_takes_more_than_its_part_of_many() -> None:
     assert one["softmax"] * 64 / many["softmax"] == pytest.approx(1.78 / 0.73, rel=0.03)
 
 
-def test_a_window_leaves_blocks_of_one_length() -> None:
-    """All but the first blocks see as many keys: no further round, as without a window."""
-    sides = _sides(65536, 256), _sides(65536, 0)
-    assert 1.0 < sides[0] < 1.25 and sides[1] == pytest.approx(2.0, rel=0.01)
+@pytest.mark.parametrize(("window", "longest"), [(0, 2.0), (256, 1.2)])
+def test_a_window_leaves_blocks_of_about_one_length(window: int, longest: float) -> None:
+    """Without one the last queries see twice the mean; with 256 a block of 128 meets 383 keys at
+    most, and 319 in the mean."""
+    asked = {"model.window": window} if window else {}
+    assert _longest(65536, asked) == pytest.approx(longest, rel=0.01)
 
 
-def _sides(length: int, window: int) -> float:
-    """Keys of the longest block over the mean, of a llama with a window (0: none)."""
-    from elector.machines.gpu import machine
+def test_a_piece_of_a_prompt_has_blocks_of_about_one_length() -> None:
+    """512 queries behind tens of thousands of keys: the mask hides a few of the last 512."""
+    assert 1.0 < _longest(65536, {"workload.prefill_chunk": 512}) < 1.02
 
-    seen: list[float] = []
-    real = machine.flash_seconds
 
-    def spy(c, d, p, *rest):  # type: ignore[no-untyped-def]
-        seen.append(float(np.max(p.longest)))
-        return real(c, d, p, *rest)
-
-    machine.flash_seconds = spy  # type: ignore[assignment]
-    try:
-        asked: dict[str, object] = {
-            "workload.sequence_length": length,
-            "workload.attention": "flash",
-            "model.layers": 1,
-        } | ({"model.window": window} if window else {})
-        elector.simulate("llama-2-7b", "h100-sxm-80gb", settings=asked)
-    finally:
-        machine.flash_seconds = real
-    return seen[-1]
+def _longest(length: int, settings: dict[str, object]) -> float:
+    """Keys of the longest block over the mean, of the first product of a prompt's attention."""
+    asked = {
+        "sequence_length": length,
+        "attention": "flash",
+        "implementation": "vllm",
+        "model__layers": 1,
+        **{key.replace("workload.", "").replace(".", "__"): v for key, v in settings.items()},
+    }
+    ops = inside("llama-2-7b", "h100-sxm-80gb", **asked).ops
+    row = ops.where(name="scores", matmul=True)[:1]
+    stack = gpu_stacks.stacks()["vllm"]
+    return float(np.max(sizes(ops, stack, row, np.array([0]), 128.0).longest))
 
 
 def test_stacks_whose_decoding_was_not_timed_pass_as_all_gpus_do() -> None:
