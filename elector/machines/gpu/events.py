@@ -242,7 +242,7 @@ class GpuUnits:
             each *= 1.0 - c.flash_hidden
         start = (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
         rounds, last = self._rounds(r, head)
-        return rounds * (each + start) + last * each
+        return float(rounds * (each + start) + last * each)
 
     def _rounds(self, r: int, head: float) -> tuple[float, float]:
         """Rounds of blocks of flash attention over the SMs, and what the longest of them, which a
