@@ -12,7 +12,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent / "transcode"))
 
-from fuzz import disks, kills, values
+from fuzz import attack, disks, kills, values
 
 
 class Server:
@@ -80,3 +80,11 @@ def test_a_format_without_values_is_refused(
 def test_an_infinity_is_a_number_to_yaml_and_to_json(value: object) -> None:
     text = values.dumped(value)
     assert yaml.safe_load(text) == json.loads(text) == value
+
+
+def test_what_a_command_writes_beside_itself_lies_in_its_folder(tmp_path: Path) -> None:
+    """A name without a folder, as an attack makes of names: nothing is left in the tree."""
+    here = sorted(Path().iterdir())
+    words = ("elector", "trace", "bert-tiny", "systolic", "--out", "beside.json")
+    assert attack.judged(words, tmp_path) == (0, "")
+    assert (tmp_path / "beside.json").is_file() and sorted(Path().iterdir()) == here

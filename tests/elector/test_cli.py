@@ -186,6 +186,23 @@ def test_a_price_without_a_finite_result_exits_with_2(tmp_path: Path, row: str) 
     assert " to 1" in result.stderr  # what is allowed
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{long}"],
+        ["--{long}"],
+        ["simulate", "bert-tiny", "systolic", "--{long}"],
+        ["simulate", "bert-tiny", "systolic", "{long}"],
+        ["simulate", "bert-tiny", "systolic", "\x1b[31m{long}"],
+        ["sweep", "x.csv", "--{long}=1"],
+    ],
+)
+def test_long_words_are_not_repeated_whole(words: list[str]) -> None:
+    done = run(*(word.format(long="q" * 5000) for word in words))
+    assert done.exit_code == 2 and len(done.stderr) < 800 and "\x1b" not in done.stderr
+    assert "Error: " in done.stderr and "qqq" in done.stderr
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = run("simulat")
     assert result.exit_code == 2

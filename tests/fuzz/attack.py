@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import functools
 import json
 import multiprocessing as mp
@@ -146,12 +147,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def judged(words: Sequence[str], folder: Path) -> tuple[int, str]:
-    """Exit code of a command, and what is wrong with what it did."""
+    """Exit code of a command, run in `folder`, and what is wrong with what it did."""
     before, begin = _state(folder), time.process_time()  # whatever else the machine does
     signal.signal(signal.SIGALRM, _hangs)
     signal.setitimer(signal.ITIMER_REAL, HANGS)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.chdir(folder):
             warnings.simplefilter("error", RuntimeWarning)
             done = CliRunner().invoke(PROGRAMS[words[0]], words[1:])
     except Hangs:
