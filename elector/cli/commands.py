@@ -51,7 +51,7 @@ class CommandGroup(click.Group):
         except click.ClickException as error:
             if isinstance(error, click.UsageError):  # it repeats what was typed, however long
                 lines = error.message.split("\n")
-                error.message = "\n".join(printable(line, _LONGEST) for line in lines)
+                vars(error)["message"] = "\n".join(printable(line, _LONGEST) for line in lines)
             error.show()
             code = error.exit_code
         except click.Abort:  # what click makes of Ctrl-C before a command has begun
