@@ -446,10 +446,19 @@ def test_a_name_that_is_cut_short_is_the_beginning_of_another() -> None:
     assert "did you mean accelerator.sram?" in run(*wrong).stderr
 
 
-def test_help_needs_no_numpy() -> None:
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("elector", ["--help"]),
+        ("elector", ["simulate", "--help"]),
+        ("transcode", ["--help"]),
+        ("transcode", ["search", "--help"]),
+    ],
+)
+def test_help_needs_no_numpy(program: str, words: list[str]) -> None:
     code = (
-        "import sys\nfrom elector.cli import main\n"
-        "try:\n    main(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom {program}.cli.commands import main\n"
+        f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
         "assert 'numpy' not in sys.modules and 'yaml' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
