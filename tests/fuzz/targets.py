@@ -155,6 +155,7 @@ CONDITIONS = [
     b"model.hidden % model.heads == 0 or not 1 > 2",
     b"accelerator.dataflow in ['ws', 'os']",
     b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
+    b"not (latency_s < 1 and energy_j < 2) or area_mm2 / (3 + latency_s) in [1, 2]",
     b"accelerator.rows // 0 == 0 or not latency_s / (accelerator.rows - 16) > 1e300 * 1e300",
 ]
 SEARCH = (
