@@ -76,6 +76,7 @@ def main() -> None:
     rows: dict[str, list[list[float]]] = {name: [] for name, _ in CASES}
     with tempfile.TemporaryDirectory() as scratch:
         root = chosen.out or Path(scratch)
+        measured(chosen.task, 2, 0, {}, Path(scratch) / "first")  # libraries are loaded untimed
         for seed in range(chosen.seeds):
             for number, (name, changes) in enumerate(CASES):
                 at = root / f"{number}-{seed}"

@@ -12,7 +12,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent / "transcode"))
 
-from fuzz import disks, kills, values
+from fuzz import attack, disks, kills, values
 
 
 class Server:
@@ -80,3 +80,31 @@ def test_a_format_without_values_is_refused(
 def test_an_infinity_is_a_number_to_yaml_and_to_json(value: object) -> None:
     text = values.dumped(value)
     assert yaml.safe_load(text) == json.loads(text) == value
+
+
+def test_what_a_command_writes_beside_itself_lies_in_its_folder(tmp_path: Path) -> None:
+    """A name without a folder, as an attack makes of names: nothing is left in the tree."""
+    here = sorted(Path().iterdir())
+    words = ("elector", "trace", "bert-tiny", "systolic", "--out", "beside.json")
+    assert attack.judged(words, tmp_path) == (0, "")
+    assert (tmp_path / "beside.json").is_file() and sorted(Path().iterdir()) == here
+
+
+def test_an_attack_that_is_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, done = tmp_path / "state.json", attack.attack
+    words = ["attack", "--target", "setting", "--inputs", "6", "--readers", "--jobs", "1"]
+    monkeypatch.setattr(sys, "argv", [*words, "--state", str(state)])
+    monkeypatch.setattr(attack, "OFTEN", 2)
+
+    def killed(labels: list[str], numbers: range, *rest: object) -> object:
+        if numbers.start == 4:
+            raise KeyboardInterrupt
+        return done(labels, numbers, *rest)
+
+    monkeypatch.setattr(attack, "attack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        attack.main()
+    assert json.loads(state.read_text())["next"] == 4
+    monkeypatch.setattr(attack, "attack", done)
+    assert attack.main() == 0
+    assert json.loads(state.read_text())["next"] == 4 + 6

@@ -13,6 +13,7 @@ import functools
 import io
 import math
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -462,9 +463,18 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
     except RecursionError:
         raise InputError("is nested too deeply", file=path) from None
     except ValueError:  # Python reads no whole number of more than some thousand digits
-        raise InputError("is not valid JSON: a number has too many digits", file=path) from None
+        raise InputError(
+            f"{_long_number(text)}is not valid JSON: a number has too many digits", file=path
+        ) from None
     spelling.require_text(value, path, text)
     return value
+
+
+def _long_number(text: str) -> str:
+    """Where a text has a whole number of more digits than Python reads, as a message begins."""
+    most = sys.get_int_max_str_digits()
+    found = re.search(rf"\d[\d_]{{{most},}}", text)
+    return f"line {text.count(chr(10), 0, found.start()) + 1}: " if found else ""
 
 
 def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -503,7 +513,9 @@ def parse_yaml(text: str, file: object = None) -> object:
             f"{_yaml_line(error)}is not valid YAML: {_yaml_problem(error)}", file=file
         ) from None
     except (ValueError, OverflowError) as error:  # such as the date 2026-99-99
-        raise InputError(f"is not valid YAML: {error}", file=file) from None
+        where = _long_number(text)
+        said = "a number has too many digits" if where else str(error)
+        raise InputError(f"{where}is not valid YAML: {said}", file=file) from None
     if value is None:
         raise InputError("is empty", file=file)
     spelling.require_text(value, file, text)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 import click
 
 from elector import __version__
-from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
+from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest, printable
 from elector.base.output import is_machines, not_written
 from elector.base.paths import reading
 from elector.base.signals import gentle
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from elector.technology import Technology
 
 
+#: Characters that are shown of what is wrong with a command line.
+_LONGEST = 400
+
+
 class CommandGroup(click.Group):
     """A group of commands whose errors become one message and the right exit code."""
 
@@ -45,6 +49,9 @@ class CommandGroup(click.Group):
         try:
             code = super().main(*args, **(kwargs | {"standalone_mode": False}))
         except click.ClickException as error:
+            if isinstance(error, click.UsageError):  # it repeats what was typed, however long
+                lines = error.message.split("\n")
+                vars(error)["message"] = "\n".join(printable(line, _LONGEST) for line in lines)
             error.show()
             code = error.exit_code
         except click.Abort:  # what click makes of Ctrl-C before a command has begun

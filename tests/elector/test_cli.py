@@ -186,6 +186,23 @@ def test_a_price_without_a_finite_result_exits_with_2(tmp_path: Path, row: str) 
     assert " to 1" in result.stderr  # what is allowed
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{long}"],
+        ["--{long}"],
+        ["simulate", "bert-tiny", "systolic", "--{long}"],
+        ["simulate", "bert-tiny", "systolic", "{long}"],
+        ["simulate", "bert-tiny", "systolic", "\x1b[31m{long}"],
+        ["sweep", "x.csv", "--{long}=1"],
+    ],
+)
+def test_long_words_are_not_repeated_whole(words: list[str]) -> None:
+    done = run(*(word.format(long="q" * 5000) for word in words))
+    assert done.exit_code == 2 and len(done.stderr) < 800 and "\x1b" not in done.stderr
+    assert "Error: " in done.stderr and "qqq" in done.stderr
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = run("simulat")
     assert result.exit_code == 2
@@ -429,10 +446,19 @@ def test_a_name_that_is_cut_short_is_the_beginning_of_another() -> None:
     assert "did you mean accelerator.sram?" in run(*wrong).stderr
 
 
-def test_help_needs_no_numpy() -> None:
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("elector", ["--help"]),
+        ("elector", ["simulate", "--help"]),
+        ("transcode", ["--help"]),
+        ("transcode", ["search", "--help"]),
+    ],
+)
+def test_help_needs_no_numpy(program: str, words: list[str]) -> None:
     code = (
-        "import sys\nfrom elector.cli import main\n"
-        "try:\n    main(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom {program}.cli.commands import main\n"
+        f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
         "assert 'numpy' not in sys.modules and 'yaml' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import run
 
+import elector
 from elector.base.errors import InputError, nearest
 
 
@@ -71,3 +72,14 @@ def test_mistakes_in_a_plan_name_the_plan(tmp_path: Path, plan: str, words: str)
     path.write_text(plan)
     done = run("run", str(path))
     assert done.exit_code == 2 and f"Error: {path}: " in done.stderr and words in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_number_of_more_digits_than_python_reads(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model.{suffix}"
+    value = '{"base": "encoder",\n"layers": ' + "9" * 4400 + "}"
+    path.write_text(value)
+    with pytest.raises(InputError) as refused:
+        elector.simulate(str(path), "systolic")
+    said = f"{path}: line 2: is not valid {suffix.upper()}: a number has too many digits"
+    assert str(refused.value) == said

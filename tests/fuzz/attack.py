@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import functools
 import json
 import multiprocessing as mp
@@ -46,6 +47,8 @@ SLOW, HANGS = 10.0, 120.0
 #: Address space of a process [byte], and longest message [character].
 MEMORY, LONGEST = 8 << 30, 20_000
 CODES = (0, 1, 2, 3, 4)
+#: Inputs of each format after which an attack remembers how far it came.
+OFTEN = 50
 #: What a reader of the Python API does, beside the exit codes of commands.
 READ, REFUSED = "read", "refused"
 
@@ -146,12 +149,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def judged(words: Sequence[str], folder: Path) -> tuple[int, str]:
-    """Exit code of a command, and what is wrong with what it did."""
+    """Exit code of a command, run in `folder`, and what is wrong with what it did."""
     before, begin = _state(folder), time.process_time()  # whatever else the machine does
     signal.signal(signal.SIGALRM, _hangs)
     signal.setitimer(signal.ITIMER_REAL, HANGS)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.chdir(folder):
             warnings.simplefilter("error", RuntimeWarning)
             done = CliRunner().invoke(PROGRAMS[words[0]], words[1:])
     except Hangs:
@@ -237,6 +240,13 @@ def attack(
         yield from pool.imap_unordered(_work, asked, chunksize=64 if reading else 4)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file beside its place and renames it: an attack may be killed at any moment."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
 def main() -> int:
     """Attack with inputs, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -259,16 +269,18 @@ def main() -> int:
         state = json.loads(asked.state.read_text())
     last = state["next"] + -(-asked.inputs // len(labels))
     codes = collections.Counter(state["codes"])
-    for label, number, ended, findings in attack(
-        labels, range(state["next"], last), state["seed"], asked.jobs, asked.readers
-    ):
-        codes.update(f"{label} {code}" for code in ended)
-        for finding in findings:
-            print(f"{label} {number}: {' '.join(finding.words)}: {finding.what}", flush=True)
-            state["found"].append([label, number, finding.what])
-    state |= {"next": last, "codes": dict(codes)}
-    if asked.state is not None:
-        asked.state.write_text(json.dumps(state, indent=1))
+    for begin in range(state["next"], last, OFTEN):
+        numbers = range(begin, min(begin + OFTEN, last))
+        for label, number, ended, findings in attack(
+            labels, numbers, state["seed"], asked.jobs, asked.readers
+        ):
+            codes.update(f"{label} {code}" for code in ended)
+            for finding in findings:
+                print(f"{label} {number}: {' '.join(finding.words)}: {finding.what}", flush=True)
+                state["found"].append([label, number, finding.what])
+        state |= {"next": numbers.stop, "codes": dict(codes)}
+        if asked.state is not None:
+            write_whole(asked.state, json.dumps(state, indent=1))
     for label in labels:
         names = {READ: READ, REFUSED: REFUSED, **{str(code): f"exit {code}" for code in CODES}}
         ends = {shown: codes[f"{label} {end}"] for end, shown in names.items()}

@@ -101,6 +101,7 @@ READERS: dict[str, tuple[Callable[[Path], object], int]] = {
     "model": (lambda path: load_model(str(path)), 8),
     "config": (lambda path: load_model(str(path)), 8),
     "products": (lambda path: load_model(str(path)), 8),
+    "operations": (lambda path: load_model(str(path)), 8),
     "accelerator": (lambda path: elector.show(str(path)), 8),
     "scale-sim": (load_scalesim_config, 8),
     "sparsity": (lambda path: load_sparsity(str(path)), 8),

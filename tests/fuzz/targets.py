@@ -121,6 +121,13 @@ TABLES = [
     b"id,model,accelerator,workload.batch,workloads.a.mode,workloads.b.mode,accuracy,feasible\n"
     b"1,bert-tiny,systolic,2,inference,training,.8,true\n",
 ]
+#: Tables of shipped constants.
+TECHNOLOGY = sorted(path.stem for path in (DATA / "technology").glob("*.csv"))
+OPERATIONS = [
+    {"kind": "operations", "name": "few", "parameters": 8, "symbols": {"w": 8}, "operations": [
+        {"name": "a", "m": "batch * length", "k": "w", "n": 4, "b": "weight", "count": 2},
+        {"name": "s", "operation": "softmax", "elements": "batch * length ** 2", "layer": 1}]},
+]  # fmt: skip
 RATINGS = [
     b"name,task,metric,score,std,layers,hidden,heads,feed_forward,parameters,source,evidence\n"
     b"a,mine,accuracy,81,.5,2,128,2,512,4e6,here,measured\n"
@@ -148,6 +155,7 @@ CONDITIONS = [
     b"model.hidden % model.heads == 0 or not 1 > 2",
     b"accelerator.dataflow in ['ws', 'os']",
     b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
+    b"not (latency_s < 1 and energy_j < 2) or area_mm2 / (3 + latency_s) in [1, 2]",
     b"accelerator.rows // 0 == 0 or not latency_s / (accelerator.rows - 16) > 1e300 * 1e300",
 ]
 SEARCH = (
@@ -213,12 +221,14 @@ def targets() -> dict[str, Target]:
                [(*one, FILE, "tpu-v4i"), (*one, FILE, "a100-sxm-80gb", "--mode", "training")]),
         Target("products", _files("elector/data/gemms/*.csv", "docs/examples/gemm.csv"),
                "g{number}.csv", [(*one, FILE, "systolic")]),
+        Target("operations", [*_files("docs/examples/operations.yaml"), *_json(*OPERATIONS)],
+               "o{number}.yaml", [(*one, FILE, "systolic"), (*one, FILE, "a100-sxm-80gb")]),
         Target("accelerator", _files("elector/data/accelerators/*.yaml", "docs/examples/edge.yaml"),
                "a{number}.yaml", [(*one, "bert-tiny", FILE), ("elector", "show", FILE)]),
         Target("scale-sim", [SCALESIM], "s{number}.cfg", [(*one, "bert-tiny", FILE)]),
         Target("sparsity", _rows("sparsity/acceltran.csv", 30) + _rows("sparsity/dynatran.csv", 30),
                "z{number}.csv", [(*pair, "--mode", "training", "--sparsity", FILE)]),
-        Target("technology", [p for n in ("mac", "sram", "dram", "vector")
+        Target("technology", [p for n in TECHNOLOGY
                               for p in _rows(f"technology/{n}.csv", 12)],
                "t{number}.csv", [(*pair, "--technology", FILE),
                                  ("elector", "list", "technologies", "--technology", FILE)]),

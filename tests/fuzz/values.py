@@ -40,7 +40,7 @@ WRONG: list[Any] = [
 
 
 #: Formats that are mappings, whose values can be replaced one by one.
-MAPPINGS = ("model", "config", "accelerator", "plan", "space", "manifest")
+MAPPINGS = ("model", "config", "operations", "accelerator", "plan", "space", "manifest")
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -179,6 +179,8 @@ def test_a_product_of_very_many_factors_is_a_plain_number(tmp_path: Path) -> Non
         ({"edp": "energy_j * latncy_s"}, {}, "define.edp: unknown name .*did you mean latency_s"),
         ({"edp": "energy_j *"}, {}, "define.edp: cannot be read: it ends too soon"),
         ({"edp": "energy_j <= 5"}, {}, "define.edp: is a condition, not a number"),
+        ({"edp": "-(not energy_j)"}, {}, "define.edp: is a condition, not a number"),
+        ({"edp": "(energy_j and 2) * 2"}, {}, "define.edp: is a condition, not a number"),
         ({"edp": "accelerator.dataflow * 2"}, {}, "define.edp: text can only be compared"),
         ({"edp": "energy_j + 5 MB"}, {}, "define.edp: is not in J"),
         ({"edp": "5 ms"}, {}, "define.edp: the unit of '5 ms' does not follow"),

@@ -140,3 +140,11 @@ def test_no_batch_of_nothing(
     asked = ("search", str(tmp_path / "few.yaml"), "--out", str(folder), "--quiet")
     ended = CliRunner().invoke(main, [*asked, "--sampler", "random"])
     assert ended.exit_code == 2 and f"manifest.json: {name}" in ended.stderr
+
+
+def test_a_manifest_costs_no_more_than_64_mib(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"{}")
+    with (tmp_path / "manifest.json").open("ab") as stream:
+        stream.truncate((64 << 20) + 1)
+    ended = CliRunner().invoke(main, ["front", str(tmp_path)])
+    assert ended.exit_code == 2 and "manifest.json: is larger than" in ended.stderr

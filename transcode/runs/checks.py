@@ -24,7 +24,7 @@ from elector.base.errors import InputError
 from elector.base.junit import JUnitCase, document
 from transcode.runs import manifest, query, snapshot
 from transcode.runs.comparison import written_point
-from transcode.runs.files import read_json
+from transcode.runs.files import FRONT, read_json
 from transcode.runs.query import Recorded
 from transcode.space import grammar
 
@@ -201,7 +201,7 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
     if paths.is_folder(path, "--baseline"):
         other: Mapping[str, Any] = snapshot.taken(path).manifest
     elif paths.exists(path, "--baseline"):
-        other = read_json(path, "a front")
+        other = read_json(path, "a front", most=FRONT)
     else:
         raise InputError(
             "is neither a number nor a run: nothing of that name is there",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +19,11 @@ _HELD: set[IO[str]] = set()
 LOCK = ".lock"
 #: Of a run: what says what it is, the folder of its designs, and the files there.
 MANIFEST, DESIGNS, PARTS = "manifest.json", "designs", "part-*.parquet"
-#: Largest JSON file of a run folder that is read whole [byte].
-_LARGEST = 1 << 30
+#: Largest JSON file of a run folder that is read whole [byte], and largest front: what is made of a
+#: byte takes up to 24.
+_LARGEST, FRONT = 64 << 20, 1 << 30
+#: So many digits may be more than a float holds.
+_LONG = re.compile(r"\d{309}")
 
 
 def _let_go() -> None:
@@ -81,14 +85,16 @@ def _whole(text: str) -> int:
     return number
 
 
-def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
+def read_json(
+    path: Path, what: str, hint: str | None = None, most: int = _LARGEST
+) -> dict[str, Any]:
     """The mapping in a JSON file. Raises InputError for one that is absent, cut or another.
 
-    what : the file is, for the message. hint : what to do.
+    what : the file is, for the message. hint : what to do. most : bytes of the largest.
     """
-    text = paths.read_text(path, _LARGEST)
+    text = paths.read_text(path, most)
     try:
-        content = json.loads(text, parse_int=_whole)
+        content = json.loads(text, parse_int=_whole if _LONG.search(text) else None)
     except (
         ValueError,
         OverflowError,

@@ -19,6 +19,7 @@ _LONGEST, _DEEPEST, _HIGHEST = 2000, 40, 150
 _WORDS = ("and", "or", "not", "in")
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 FUNCTIONS = ("min", "max")
+_LOGIC = ("and", "or", "not")
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
@@ -94,7 +95,7 @@ def parse_value(text: object, *, file: object = None, field: str | None = None) 
         text = str(text)
     expression = _read(text, "an expression", file, field)
     inner = list(walk(expression.tree))
-    if any(is_condition(n) or isinstance(n, Text) for n in inner):
+    if any(_is_truth(n) or isinstance(n, Text) for n in inner):
         raise InputError(
             "is a condition, not a number", file=file, field=field, value=text, hint=_EXAMPLE
         )
@@ -303,10 +304,11 @@ def is_condition(node: Node) -> bool:
     """Whether a node is true or false, rather than a number or text."""
     if not isinstance(node, Apply):
         return False
-    if node.operator in ("and", "or", "not"):
+    if node.operator in _LOGIC:
         return all(is_condition(a) for a in node.arguments)
-    return _compares(node) and not any(_compares(n) for a in node.arguments for n in walk(a))
+    return _is_truth(node) and not any(_is_truth(n) for a in node.arguments for n in walk(a))
 
 
-def _compares(node: Node) -> bool:
-    return isinstance(node, Apply) and (node.operator in COMPARISONS or node.operator == "in")
+def _is_truth(node: Node) -> bool:
+    """Whether an operator gives true or false: no arithmetic and no comparison is done with it."""
+    return isinstance(node, Apply) and node.operator in (*COMPARISONS, "in", *_LOGIC)
