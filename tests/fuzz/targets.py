@@ -145,7 +145,7 @@ SETTINGS = [
 ]
 CONDITIONS = [
     b"latency_s <= 5 ms and energy_j <= 20e-3",
-    b"model.hidden % model.heads == 0 or not 1 > 2",
+    b"model.hidden % model.heads == 0 or not energy_j > 2",
     b"accelerator.dataflow in ['ws', 'os']",
     b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
     b"accelerator.rows // 0 == 0 or not latency_s / (accelerator.rows - 16) > 1e300 * 1e300",

@@ -22,7 +22,7 @@ from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.runs.parts import Stretch
-from transcode.space import Objective, Space, grammar, quantities, registry, settings
+from transcode.space import Objective, Space, decisive, grammar, quantities, registry, settings
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
 _THREADS = 2
@@ -54,18 +54,18 @@ class Recorded:
     @property
     def quantities(self) -> dict[str, grammar.NamedQuantity]:
         """What may be asked about: results and parameters, and the number of a design."""
-        return {**quantities(self.space, self.results), "id": grammar.NamedQuantity()}
+        return {**quantities(self.space, self.results), "id": grammar.NamedQuantity("1", 0.0)}
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
         """A condition on recorded designs; `extra` are further names without a unit.
 
         text : the condition.
         """
-        known = self.quantities | {name: grammar.NamedQuantity() for name in extra}
+        known = self.quantities | {name: grammar.NamedQuantity("1", 0.0) for name in extra}
         written = grammar.parse(text, field=field)
         if not extra:
             grammar.require_names(written, field=field)
-        return grammar.bind(written, known, field=field)
+        return decisive.require(grammar.bind(written, known, field=field), known, field=field)
 
 
 def opened(folder: Path) -> Recorded:
