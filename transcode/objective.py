@@ -233,6 +233,12 @@ class Problem:
         names += space.accuracy.names if space.uses_accuracy else []
         return tuple(dict.fromkeys(names))
 
+    @property
+    def recorded_names(self) -> tuple[str, ...]:
+        """Columns without which recorded designs are not whole."""
+        results = (n for n in self.result_names if n not in self.space.define)
+        return (*(p.name for p in self.space.parameters if p.size > 1), *results)
+
     def assess(self, codes: np.ndarray, *, together: bool = False) -> Outcome:
         """What becomes of (D, S) codes; none at all is a question, too.
 

@@ -411,10 +411,10 @@ def _archive(
     def archive_of(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
         try:
             table = stretch.take(rows - stretch.start)
+            codes = space.pack(space.encode(parts.settings(table)))
+            results = {n: table[n].to_numpy() for n in recorded.results}
         except parts.UNREADABLE as error:  # in a column that no condition asked for
             raise broken(stretch.path, error) from error
-        codes = space.pack(space.encode(parts.settings(table)))
-        results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
 
     order = np.lexsort((places[:, 1], places[:, 0]))

@@ -249,7 +249,7 @@ def _reference(recorded: query.Recorded, signs: np.ndarray) -> np.ndarray | None
     if given is not None:
         return given * signs
     names = [o.name for o in recorded.space.objectives]
-    for batch in parts.read_all(recorded.folder / "designs"):
+    for batch in parts.read_all(recorded.folder / "designs", names):
         if batch.feasible.any():
             points = np.stack([batch.results[name] for name in names], axis=1) * signs
             return pareto.reference_point(points[batch.feasible])
