@@ -170,7 +170,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("1 < 2 or latency_s < 1 ms", f"{ALWAYS}: '1 < 2' (got "),
         ("accelerator.rows >= 0", ALWAYS),
         ("utilization >= 80", NEVER),
-        ("id < 0", NEVER),
         ("none <= 1", ALWAYS),
     ],
 )

@@ -18,8 +18,8 @@ _HELD: set[IO[str]] = set()
 LOCK = ".lock"
 #: Of a run: what says what it is, the folder of its designs, and the files there.
 MANIFEST, DESIGNS, PARTS = "manifest.json", "designs", "part-*.parquet"
-#: Largest JSON file of a run folder that is read whole [byte].
-_LARGEST = 1 << 30
+#: Largest JSON file of a run folder that is read whole [byte]; front.json may be any size.
+LARGEST = 1 << 26
 
 
 def _let_go() -> None:
@@ -86,7 +86,14 @@ def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
 
     what : the file is, for the message. hint : what to do.
     """
-    text = paths.read_text(path, _LARGEST)
+    return content_of(paths.read_text(path, LARGEST), path, what, hint)
+
+
+def content_of(text: str, path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
+    """The mapping in the text of a JSON file.
+
+    path : the file. what, hint : as of `read_json`.
+    """
     try:
         content = json.loads(text, parse_int=_whole)
     except (
@@ -166,6 +173,8 @@ class Claim:
         path = self.folder / LOCK
         while True:
             new = not paths.exists(path, self.field)
+            if not new and not paths.is_file(path, self.field):  # a pipe would be waited for
+                raise InputError("is not a file", file=path, field=self.field)
             stream = path.open("a")
             try:
                 _lock(stream, self.folder)

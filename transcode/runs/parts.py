@@ -217,8 +217,11 @@ def denied(error: Exception, path: Path) -> ElectorError | None:
 @contextmanager
 def _source(path: Path) -> Iterator[Any]:
     """A part file as Arrow opens it. Arrow takes texts for names, and a name is bytes: it is given
-    those. Raises OSError as `open`."""
+    those. Raises OSError as `open`, ValueError for what is no file: a pipe would be waited for."""
     import pyarrow as pa
+
+    if paths.exists(path) and not paths.is_file(path):
+        raise ValueError("not a file")
 
     with pa.OSFile(os.fsencode(path)) as source:
         yield source

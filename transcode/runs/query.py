@@ -54,7 +54,7 @@ class Recorded:
     @property
     def quantities(self) -> dict[str, grammar.NamedQuantity]:
         """What may be asked about: results and parameters, and the number of a design."""
-        return {**quantities(self.space, self.results), "id": grammar.NamedQuantity("1", 0.0)}
+        return {**quantities(self.space, self.results), "id": grammar.NamedQuantity()}
 
     def expression(self, text: str, field: str, extra: Sequence[str] = ()) -> grammar.Expression:
         """A condition on recorded designs; `extra` are further names without a unit.
