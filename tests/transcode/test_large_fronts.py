@@ -202,3 +202,29 @@ def test_numbers_that_no_reader_holds(made: Path, tmp_path: Path, name: str) -> 
     given: dict[str, Any] = {name.replace("-", "_"): 2**63}
     with pytest.raises(InputError, match=f"--{name}: must be a whole number"):
         transcode.search(made / "small.yaml", out=tmp_path / "new", **given)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("kind", ["a link", "a pipe"])
+@pytest.mark.parametrize(
+    "name", [".front.csv.tmp", ".manifest.json.tmp", "designs/.part-000004.parquet.tmp"]
+)
+def test_what_lies_where_a_file_is_prepared(made: Path, run: Path, name: str, kind: str) -> None:
+    """A run folder of somebody else's making: nothing beside it is written, nothing waited for."""
+    other = run.parent / "other"
+    other.write_text("mine")
+    if kind == "a link":
+        (run / name).symlink_to(other)
+    else:
+        os.mkfifo(run / name)
+    words = ("search", made / "small.yaml", "--out", run, *SEARCH[:3], "20", *SEARCH[4:])
+    assert invoke(*words).exit_code == 0 and other.read_text() == "mine"
+    assert not (run / name).is_symlink() and (run / "designs" / "part-000004.parquet").is_file()
+
+
+def test_a_lock_that_leads_elsewhere(made: Path, run: Path) -> None:
+    (run / ".lock").unlink(missing_ok=True)
+    (run / ".lock").symlink_to(run.parent / "other")
+    done = invoke("search", made / "small.yaml", "--out", run, *SEARCH)
+    assert done.exit_code == 2 and "cannot be written" in done.stderr, done.output
+    assert not (run.parent / "other").exists()

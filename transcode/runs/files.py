@@ -32,10 +32,17 @@ if os.name == "posix":
     os.register_at_fork(after_in_child=_let_go)
 
 
+def _itself(path: str, flags: int) -> int:
+    """Opens a file where it stands: not what a link leads to."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` fill a hidden file beside `path`, then puts it in its place."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        # Of somebody else's making it may be a link, and lead to what is none of ours, or a pipe.
+        temporary.unlink(missing_ok=True)
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())  # a machine that dies must not leave a name without content
@@ -175,7 +182,7 @@ class Claim:
             new = not paths.exists(path, self.field)
             if not new and not paths.is_file(path, self.field):  # a pipe would be waited for
                 raise InputError("is not a file", file=path, field=self.field)
-            stream = path.open("a")
+            stream = open(path, "a", opener=_itself)  # noqa: SIM115
             try:
                 _lock(stream, self.folder)
                 if paths.exists(path, self.field) and os.path.samestat(
