@@ -228,3 +228,33 @@ def test_a_lock_that_leads_elsewhere(made: Path, run: Path) -> None:
     done = invoke("search", made / "small.yaml", "--out", run, *SEARCH)
     assert done.exit_code == 2 and "cannot be written" in done.stderr, done.output
     assert not (run.parent / "other").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("front.png", ("plot",)),
+        ("selection.png", ("plot", "--where", "latency_s < 1")),
+        ("report.html", ("report",)),
+    ],
+)
+def test_what_lies_where_a_picture_of_a_run_goes(
+    run: Path, name: str, words: tuple[str, ...], kind: str
+) -> None:
+    other = run.parent / "other"
+    other.write_text("mine")
+    (run / name).unlink(missing_ok=True)
+    make = {"a link": lambda p: p.symlink_to(other), "a pipe": os.mkfifo, "a folder": os.mkdir}
+    make[kind](run / name)
+    done = invoke(words[0], run, *words[1:])
+    assert done.exit_code == (2 if kind == "a folder" else 0), done.output
+    assert other.read_text() == "mine" and (run / name).is_file() == (kind != "a folder")
+
+
+def test_a_search_whose_picture_cannot_be_written_is_done(made: Path, run: Path) -> None:
+    (run / "front.png").unlink()
+    (run / "front.png").mkdir()
+    done = invoke("search", made / "small.yaml", "--out", run, *SEARCH[:3], "20", *SEARCH[4:])
+    assert done.exit_code == 0 and "front.png: cannot be written: Is a directory" in done.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,23 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         with suppress(OSError):  # on a full disk the half file would take the last of it
             temporary.unlink(missing_ok=True)
         raise
+
+
+def place_of(folder: Path, name: str) -> Path:
+    """Where a file of a run lies that is drawn from it. A link there, or a pipe, is taken away, as
+    when the run's other files are replaced: what somebody else's folder leads to is none of ours.
+
+    name : such as front.png.
+    """
+    path = folder / name
+    try:
+        there = os.lstat(path).st_mode
+        if not stat.S_ISREG(there) and not stat.S_ISDIR(there):
+            path.unlink()
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise output.not_written(error, path) from None
+    return path
 
 
 def write_text(path: Path, text: str) -> None:
