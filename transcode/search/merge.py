@@ -75,7 +75,9 @@ def _merged(folders: Sequence[Path], claim: Claim) -> Result:
         _require_empty(claim.folder)
     try:
         runs.manifest.clear(claim.folder)  # of what was not merged to the end
-        run.safely(lambda: _fill(run, opened))
+        run.safely(
+            lambda: _fill(run, opened), "nothing of it is kept, and the runs are as they were"
+        )
     except BaseException:
         runs.manifest.clear(claim.folder)
         if new:
