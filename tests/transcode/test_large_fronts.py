@@ -21,6 +21,7 @@ import transcode
 from elector.base.errors import InputError
 from transcode.cli import main
 from transcode.runs import comparison, files, front, snapshot
+from transcode.training.settings import Settings
 
 SMALL = """
 model: {base: encoder, layers: [2, 4], hidden: [128, 256], heads: [2, 4]}
@@ -258,3 +259,10 @@ def test_a_search_whose_picture_cannot_be_written_is_done(made: Path, run: Path)
     (run / "front.png").mkdir()
     done = invoke("search", made / "small.yaml", "--out", run, *SEARCH[:3], "20", *SEARCH[4:])
     assert done.exit_code == 0 and "front.png: cannot be written: Is a directory" in done.output
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "batch", "window", "evaluate"])
+def test_numbers_of_a_training_that_no_reader_holds(name: str) -> None:
+    given: dict[str, Any] = {"window": 2, "switch": "hpt", name: 2**63}
+    with pytest.raises(InputError, match=f"{name}: must be at most 9,223,372,036,854,775,807"):
+        Settings(model="bert-tiny", task="parity", **given)
