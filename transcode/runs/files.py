@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,12 +60,10 @@ def place_of(folder: Path, name: str) -> Path:
     name : such as front.png.
     """
     path = folder / name
-    try:
-        there = os.lstat(path).st_mode
-        if not stat.S_ISREG(there) and not stat.S_ISDIR(there):
+    if paths.leads_elsewhere(path):
+        try:
             path.unlink()
-    except OSError as error:
-        if error.errno != errno.ENOENT:
+        except OSError as error:
             raise output.not_written(error, path) from None
     return path
 
