@@ -18,7 +18,7 @@ from elector.base.table import Column
 from transcode.accuracy.lately import Lately
 from transcode.accuracy.user_rows import comparable
 from transcode.phases import costs_of_run
-from transcode.space import RUN, SHARED, Space, grammar, numbers, quantities, settings
+from transcode.space import RUN, SHARED, Space, decisive, grammar, numbers, quantities, settings
 from transcode.space.definitions import constants
 
 #: The constraint every machine brings: that the design can run the workload at all.
@@ -233,6 +233,12 @@ class Problem:
         names += space.accuracy.names if space.uses_accuracy else []
         return tuple(dict.fromkeys(names))
 
+    @property
+    def recorded_names(self) -> tuple[str, ...]:
+        """Columns without which recorded designs are not whole."""
+        results = (n for n in self.result_names if n not in self.space.define)
+        return (*(p.name for p in self.space.parameters if p.size > 1), *results)
+
     def assess(self, codes: np.ndarray, *, together: bool = False) -> Outcome:
         """What becomes of (D, S) codes; none at all is a question, too.
 
@@ -442,7 +448,8 @@ def bound(space: Space, names: list[str]) -> Space:
     _refuse_texts(space)
     space = replace(space, define=_defined(space, known))
     known += space.define
-    alike = constants(space.define)
+    bindings = quantities(space, known)
+    alike = constants(space.define, bindings)
     for objective in space.objectives:
         if objective.name in alike:
             raise InputError(
@@ -464,8 +471,9 @@ def bound(space: Space, names: list[str]) -> Space:
                     value=name,
                     allowed=known,
                 )
-    bindings = quantities(space, known)
     constraints = tuple(_bound(e, bindings, space.source, "constraints") for e in space.constraints)
+    for constraint in constraints:
+        decisive.require(constraint, bindings, file=space.source, field="constraints")
     check_bounds(constraints, space)
     return replace(space, constraints=constraints)
 

@@ -14,6 +14,9 @@ import numpy as np
 
 from elector.base.errors import InputError
 
+#: Largest whole number that is written down: seeds, budgets.
+MOST = 2**63 - 1
+
 
 def path(value: object, field: str, kind: str = "a path") -> str:
     """A path or a name as text. Raises InputError for what is neither text nor a path.

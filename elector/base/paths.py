@@ -120,6 +120,18 @@ def is_file(path: str | Path, field: str | None = None) -> bool:
     return there is not None and stat.S_ISREG(there.st_mode)
 
 
+def leads_elsewhere(path: str | Path, field: str | None = None) -> bool:
+    """Whether a link, a pipe or a device stands there itself: what is written to it does not stay
+    there. Raises InputError as `status`."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise refused(error, path, field) from None
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def is_pipe(path: str | Path, field: str | None = None) -> bool:
     """Whether a pipe is there, such as the shell's <(command). Raises InputError as `status`."""
     there = status(path, field)

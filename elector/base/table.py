@@ -387,9 +387,21 @@ def require_once(names: Sequence[str], path: object) -> None:
 
     names : of the columns; empty ones may repeat. path : the file, for the message.
     """
-    twice = [name for at, name in enumerate(names) if name and name in names[:at]]
-    if twice:
-        raise InputError("line 1: column given twice", file=path, field=twice[0])
+    if (twice := first_repeated(name for name in names if name)) is not None:
+        raise InputError("line 1: column given twice", file=path, field=twice)
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """The first name that an earlier one is like; None where all differ.
+
+    names : of the columns, as many as a file may have.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

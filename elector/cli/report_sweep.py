@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -142,9 +143,8 @@ def _between(name: str, ends: list[object]) -> str:
 def _short(names: Sequence[str]) -> list[str]:
     """Settings by what stands behind the last dot, where that says which."""
     last = [name.rpartition(".")[2] for name in names]
-    return [
-        short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)
-    ]
+    counts = Counter(last)
+    return [short if counts[short] == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def _cell(name: str, value: object) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from elector.base import arguments
 from elector.base.errors import InputError
+from elector.base.table import first_repeated
 from elector.studies.sweep import SweepResult, run_sweep
 from elector.studies.sweep_table import Kinds, SweepTable, table_of
 from elector.technology import Technology
@@ -84,8 +85,7 @@ def _read(table: Any) -> tuple[pd.DataFrame, SweepTable]:
     except (TypeError, ValueError) as error:
         raise InputError(f"is no table: {error}", field="table") from None
     header = [str(name) for name in frame.columns]
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+    if (twice := first_repeated(header)) is not None:
         raise InputError("column given twice", field=twice)
     cells = {name: [_plain(value) for value in frame.iloc[:, j]] for j, name in enumerate(header)}
     rows = table_of(cells, len(frame))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from elector.base import units
 from elector.base.errors import InputError
-from elector.base.table import DATA, read_csv
+from elector.base.table import DATA, first_repeated, read_csv
 from elector.technology.draws import Number
 from elector.technology.laws import LAWS
 
@@ -162,8 +162,8 @@ def _check_header(names: list[str], path: Path) -> None:
             raise InputError(
                 "line 1: unknown column", file=path, value=name, allowed=_REQUIRED + _OPTIONAL
             )
-        if names.count(name) > 1:
-            raise InputError("line 1: column given twice", file=path, value=name)
+    if (twice := first_repeated(names)) is not None:
+        raise InputError("line 1: column given twice", file=path, value=twice)
     for name in _REQUIRED:
         if name not in names:
             raise InputError(f"line 1: the column {name} is missing", file=path)

@@ -12,8 +12,12 @@ import pytest
 
 from elector.base.errors import InputError
 from elector.base.paths import LIMIT
-from elector.base.table import load_json, load_yaml, read_csv
+from elector.base.table import first_repeated, load_json, load_yaml, read_csv
+from elector.describe.formats.gemm import load_gemms
+from elector.operations.sparsity import load_sparsity
 from elector.studies.sweep_table import LIMIT as TABLE
+from elector.studies.validation_cases import load_cases
+from elector.technology.rows import read_rows
 
 SECONDS, BYTES = 10.0, 2 << 30
 HEADER = "model,accelerator,workload.batch,accelerator.rows\n"
@@ -85,6 +89,24 @@ def test_a_contrived_description(tmp_path: Path, suffix: str, name: str) -> None
     path.write_text(texts[name] + " " * LIMIT)
     with pytest.raises(InputError, match="is larger than"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "read", [load_cases, lambda path: load_sparsity(str(path)), load_gemms, read_rows]
+)
+@pytest.mark.parametrize("again", ["", ",90000"])
+def test_a_header_of_many_names(tmp_path: Path, read: Callable[[Path], object], again: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(map(str, range(1, 150_000))) + again + "\n1,2,3\n")
+    begin = time.process_time()
+    with pytest.raises(InputError, match=r"a\.csv"):
+        read(path)
+    assert time.process_time() - begin < SECONDS
+
+
+def test_the_first_name_that_stands_twice() -> None:
+    assert first_repeated(["a", "b", "c", "b", "a"]) == "b"
+    assert first_repeated(["a", "b"]) is None
 
 
 #: What a process held at most is that of its own memory: of a program that another has started the

@@ -152,7 +152,7 @@ SETTINGS = [
 ]
 CONDITIONS = [
     b"latency_s <= 5 ms and energy_j <= 20e-3",
-    b"model.hidden % model.heads == 0 or not 1 > 2",
+    b"model.hidden % model.heads == 0 or not energy_j > 2",
     b"accelerator.dataflow in ['ws', 'os']",
     b"min(latency_s, 1) + abs(-energy_j) * 2 // 3 < 7",
     b"not (latency_s < 1 and energy_j < 2) or area_mm2 / (3 + latency_s) in [1, 2]",

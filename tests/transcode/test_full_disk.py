@@ -152,3 +152,22 @@ def test_other_commands_on_a_full_disk_fail_with_a_message(
         assert Path(words[-1]).is_symlink(), "a device is written to, not replaced"
     absent = CliRunner().invoke(main, ["plot", "run", "--out", "absent/front.png"])
     assert absent.exit_code == 2 and "cannot be written: No such file" in absent.stderr
+
+
+def test_a_merge_says_that_nothing_is_kept(disk: Disk, tmp_path: Path) -> None:
+    if disk.prepare is not None:
+        pytest.skip("its files are many, and small")
+    run, out = tmp_path / "merged-run", disk.folder / "all"
+    space = tmp_path / "merged.yaml"
+    space.write_text(
+        "model: {base: encoder, layers: [2, 4, 6, 8], hidden: [128, 256, 512], heads: [2, 4]}\n"
+        "accelerator: {base: systolic, rows: [16, 32, 64], cols: [16, 32, 64], "
+        "dataflow: [ws, os, is]}\nobjectives: {latency_s: min, energy_j: min}\n"
+    )
+    words = ("search", space, "--sampler", "enumerate", "--batch", "8", "--quiet", "--out", run)
+    assert CliRunner().invoke(main, [*map(str, words)]).exit_code == 0
+    done = program("transcode", "merge", str(run), str(run), "--out", str(out))
+    kept = "nothing of it is kept, and the runs are as they were"
+    assert done.returncode == 1 and done.stderr.count("Error:") == 1, done.stderr
+    assert f"{out}: cannot be written: {disk.reason}; {kept}" in done.stderr, done.stderr
+    assert not list(out.glob("*.json")) and not list(out.glob("designs/*"))

@@ -82,6 +82,10 @@ def test_meaning(text: str, expected: list[int]) -> None:
         ("(a and 2) * 3 == 1", "not a condition"),
         ("(a or 2) in [1, 2]", "not a condition"),
         ("not -16", "not a condition"),
+        ("(not a) > 2", "not a condition"),
+        ("(a or b) < 1", "not a condition"),
+        ("-(a and b) < 1", "not a condition"),
+        ("a in [(not b)]", "not a condition"),
         ("a <= 1; b", "cannot be read: at ';"),
         ("__import__('os').system('true') == 0", "cannot be read"),
         ("floor(a) == 1", "unknown function 'floor'"),
@@ -219,6 +223,12 @@ def test_a_division_by_a_constant_zero(text: str) -> None:
         grammar.require_finite(grammar.parse("a > 1e300 * 1e300"))
     finite = grammar.parse("a / (2 - 1) > 1e300 * 1e-300 and b / a > 0")
     assert grammar.require_finite(finite) is finite
+
+
+@pytest.mark.parametrize("text", ["not a", "a or b", "(a and b) * 2", "a < 1"])
+def test_a_condition_is_no_number(text: str) -> None:
+    with pytest.raises(InputError, match="is a condition, not a number"):
+        grammar.parse_value(text)
 
 
 @pytest.mark.parametrize("text", ["t", "min(t, a)", "t * 2"])

@@ -247,7 +247,7 @@ def test_a_disk_that_fails_costs_no_part(
     run = shutil.copytree(made / "tiny", tmp_path / "run")
     before = sorted(p.name for p in (run / "designs").iterdir())
 
-    def failing(folder: Path, number: int) -> list[runs.Batch]:
+    def failing(folder: Path, number: int, needed: object = ()) -> list[runs.Batch]:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(runs.parts, "read", failing)

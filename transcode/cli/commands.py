@@ -230,7 +230,7 @@ def _show_result(result: Result, format: str, page: bool, uncertainty: bool) -> 
     notes = list(result.notes)
     try:
         plot_run(result.folder)
-    except EvaluationError as error:  # the disk is full, and the front is safe
+    except (EvaluationError, InputError) as error:  # the disk is full, and the front is safe
         notes.append(str(error))
     report.search_result(result.folder, format, notes)
     if uncertainty and format == "table":

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -267,8 +268,9 @@ def _front(
     searched = {n: unit for n, unit in searched.items() if n not in layered}
     differ = {n: unit for n, unit in searched.items() if len(set(columns[n])) > 1}
     short = [name.rpartition(".")[2] for name in differ]
+    counts = Counter(short)
     settings = {
-        last if short.count(last) == 1 else name: [_cell(columns[name][r], unit) for r in rows]
+        last if counts[last] == 1 else name: [_cell(columns[name][r], unit) for r in rows]
         for (name, unit), last in zip(differ.items(), short, strict=True)
     }
     first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)

@@ -18,7 +18,6 @@ from elector.cost.results import ENDS, Registry
 from elector.studies.uncertainty import Sampling
 from transcode import runs
 from transcode.cli import report
-from transcode.runs.files import FRONT, read_json
 from transcode.runs.front import UNCERTAINTY
 from transcode.runs.intervals import with_intervals
 from transcode.runs.neighbours import compare
@@ -38,7 +37,7 @@ def written(taken: runs.snapshot.Snapshot, format: str) -> bool:
     told = None
     path = taken.folder / "front.json"
     if taken.computed is None and runs.front.is_whole(path, taken.size):
-        told = read_json(path, "a front", most=FRONT).get(UNCERTAINTY)
+        told = runs.front.told(path).get(UNCERTAINTY)
     elif taken.computed is None and paths.exists(path):
         click.echo(f"note: {path.name} is damaged; intervals are drawn again", err=True)
     if not isinstance(told, dict) or not told.keys() >= _KEYS:  # none, or of somebody's own making

@@ -14,6 +14,7 @@ from elector.base import arguments, page
 from transcode.pages.baseline import Baseline, read_baseline
 from transcode.pages.content import body, gathered
 from transcode.runs import manifest
+from transcode.runs.files import place_of
 
 __all__ = ["Baseline", "read_baseline", "report"]
 
@@ -33,12 +34,13 @@ def report(
     InfeasibleError where no design is feasible.
     """
     folder = manifest.named(run)
-    path = folder / "report.html" if out is None else Path(arguments.path(out, "out"))
+    named = None if out is None else Path(arguments.path(out, "out"))
     asked = arguments.whole(baseline)  # the id of a design, also as numpy has it
     if asked is None and baseline is not None:
         baseline = arguments.path(baseline, "baseline", "the id of a design, or a path")
     other = baseline if asked is None else asked
     content = gathered(folder, None if other is None else read_baseline(folder, other))
     text = page.document(content.title, body(content), content.told, content.columns, "run.js")
+    path = place_of(folder, "report.html") if named is None else named
     page.write(text, path)
     return path

@@ -26,6 +26,7 @@ from transcode.plot.overlay import plot_comparison
 from transcode.plot.picture import Axis, Mark, Picture, info, knee
 from transcode.runs import front as front_files
 from transcode.runs import snapshot
+from transcode.runs.files import place_of
 from transcode.runs.query import Front, Recorded
 
 __all__ = [
@@ -52,7 +53,7 @@ def plot_run(run_folder: Path, out: Path | None = None) -> Path:
     moment = snapshot.with_front(run_folder)
     designs = moment.manifest["designs"]
     picture = info(moment.columns, moment.head, designs or None, _notes(moment.manifest))
-    path = Path(out) if out is not None else moment.folder / "front.png"
+    path = Path(out) if out is not None else place_of(moment.folder, "front.png")
     save_picture(draw(picture), path, DPI)
     return path
 
@@ -72,7 +73,7 @@ def plot_selection(
     picture = info(columns, head, designs, _notes(recorded.manifest))
     if asked:
         picture = replace(picture, caption=f"{picture.caption} Asked for: {asked}.")
-    path = Path(out) if out is not None else recorded.folder / "selection.png"
+    path = Path(out) if out is not None else place_of(recorded.folder, "selection.png")
     save_picture(draw(picture), path, DPI)
     return path
 

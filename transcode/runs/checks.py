@@ -22,9 +22,8 @@ import numpy as np
 from elector.base import paths, quantity
 from elector.base.errors import InputError
 from elector.base.junit import JUnitCase, document
-from transcode.runs import manifest, query, snapshot
+from transcode.runs import front, manifest, query, snapshot
 from transcode.runs.comparison import written_point
-from transcode.runs.files import FRONT, read_json
 from transcode.runs.query import Recorded
 from transcode.space import grammar
 
@@ -201,7 +200,7 @@ def _volume_of(moment: snapshot.Snapshot, path: Path) -> float:
     if paths.is_folder(path, "--baseline"):
         other: Mapping[str, Any] = snapshot.taken(path).manifest
     elif paths.exists(path, "--baseline"):
-        other = read_json(path, "a front", most=FRONT)
+        other = front.told(path)
     else:
         raise InputError(
             "is neither a number nor a run: nothing of that name is there",

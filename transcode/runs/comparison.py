@@ -19,6 +19,8 @@ from transcode import pareto
 from transcode.runs import snapshot
 
 _CHUNK = 512
+#: Differences of points that lie in memory at once: 128 MB.
+_CELLS = 1 << 24
 OPTION = "--reference-point"
 
 
@@ -207,8 +209,9 @@ def _side(run: Path) -> Side:
 def _excess(front: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(G,) how far each of the others is ahead of the whole front; at most 0 where matched."""
     excess = np.empty(len(others))
-    for start in range(0, len(others), _CHUNK):
-        some = others[start : start + _CHUNK]
+    step = max(min(_CHUNK, _CELLS // max(len(front), 1)), 1)
+    for start in range(0, len(others), step):
+        some = others[start : start + step]
         worst = np.full((len(some), len(front)), -np.inf)
         for axis in range(front.shape[1]):  # one objective after another keeps it in the cache
             with np.errstate(invalid="ignore"):  # two infinities are as far as each other

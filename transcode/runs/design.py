@@ -128,11 +128,11 @@ def _read(recorded: Recorded, stretch: Stretch, rows: np.ndarray) -> Design:
     space = recorded.space
     try:
         table = stretch.take(rows)
+        codes = space.encode(parts.settings(table))
+        results = {name: float(table[name].to_numpy()[0]) for name in recorded.results}
     except parts.UNREADABLE as error:
         raise broken(stretch.path, error) from error
-    codes = space.encode(parts.settings(table))
     settings = {name: column.values[column.codes[0]] for name, column in _named(space, codes)}
-    results = {name: float(table[name].to_numpy()[0]) for name in recorded.results}
     return Design(
         recorded.folder,
         space,

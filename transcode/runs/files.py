@@ -19,9 +19,8 @@ _HELD: set[IO[str]] = set()
 LOCK = ".lock"
 #: Of a run: what says what it is, the folder of its designs, and the files there.
 MANIFEST, DESIGNS, PARTS = "manifest.json", "designs", "part-*.parquet"
-#: Largest JSON file of a run folder that is read whole [byte], and largest front: what is made of a
-#: byte takes up to 24.
-_LARGEST, FRONT = 64 << 20, 1 << 30
+#: Largest JSON file of a run folder that is read whole [byte]; front.json may be any size.
+LARGEST = 1 << 26
 #: So many digits may be more than a float holds.
 _LONG = re.compile(r"\d{309}")
 
@@ -36,10 +35,17 @@ if os.name == "posix":
     os.register_at_fork(after_in_child=_let_go)
 
 
+def _itself(path: str, flags: int) -> int:
+    """Opens a file where it stands: not what a link leads to."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` fill a hidden file beside `path`, then puts it in its place."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        # Of somebody else's making it may be a link, and lead to what is none of ours, or a pipe.
+        temporary.unlink(missing_ok=True)
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())  # a machine that dies must not leave a name without content
@@ -48,6 +54,21 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         with suppress(OSError):  # on a full disk the half file would take the last of it
             temporary.unlink(missing_ok=True)
         raise
+
+
+def place_of(folder: Path, name: str) -> Path:
+    """Where a file of a run lies that is drawn from it. A link there, or a pipe, is taken away, as
+    when the run's other files are replaced: what somebody else's folder leads to is none of ours.
+
+    name : such as front.png.
+    """
+    path = folder / name
+    if paths.leads_elsewhere(path):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise output.not_written(error, path) from None
+    return path
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,14 +106,19 @@ def _whole(text: str) -> int:
     return number
 
 
-def read_json(
-    path: Path, what: str, hint: str | None = None, most: int = _LARGEST
-) -> dict[str, Any]:
+def read_json(path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
     """The mapping in a JSON file. Raises InputError for one that is absent, cut or another.
 
-    what : the file is, for the message. hint : what to do. most : bytes of the largest.
+    what : the file is, for the message. hint : what to do.
     """
-    text = paths.read_text(path, most)
+    return content_of(paths.read_text(path, LARGEST), path, what, hint)
+
+
+def content_of(text: str, path: Path, what: str, hint: str | None = None) -> dict[str, Any]:
+    """The mapping in the text of a JSON file.
+
+    path : the file. what, hint : as of `read_json`.
+    """
     try:
         content = json.loads(text, parse_int=_whole if _LONG.search(text) else None)
     except (
@@ -172,7 +198,9 @@ class Claim:
         path = self.folder / LOCK
         while True:
             new = not paths.exists(path, self.field)
-            stream = path.open("a")
+            if not new and not paths.is_file(path, self.field):  # a pipe would be waited for
+                raise InputError("is not a file", file=path, field=self.field)
+            stream = open(path, "a", opener=_itself)  # noqa: SIM115
             try:
                 _lock(stream, self.folder)
                 if paths.exists(path, self.field) and os.path.samestat(

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from elector.base.errors import InputError
 from elector.base.table import Column
 from elector.evaluation.resolved import typed
 from transcode.pareto import Archive
-from transcode.runs.files import write_pieces
+from transcode.runs.files import LARGEST, content_of, read_json, write_pieces
 from transcode.space import Space, unit_text
 from transcode.space.settings import setting_field
 
@@ -25,9 +26,8 @@ from transcode.space.settings import setting_field
 _AT_ONCE = 1024
 #: What front.json says of its run, as the manifest has it.
 HEADER = ("space_sha256", "seed", "reference_point", "hypervolume")
-#: Largest front.json in another layout than ours [byte].
-_LAID_OUT = 1 << 26
 #: How a point of front.json begins, and the text ends.
+_POINTS = ',\n "points": [\n'
 POINT, END = '\n  {"id": ', "\n ]\n}\n"
 #: Key of front.json: what was drawn, and which neighbours can be told apart.
 UNCERTAINTY = "uncertainty"
@@ -106,10 +106,26 @@ def is_whole(path: Path, size: int) -> bool:
     return (points == size and kept.endswith(END)) or _is_whole_otherwise(path, size)
 
 
+def told(path: Path) -> dict[str, Any]:
+    """What a front.json says; of one that is not small, what stands before its points, so that it
+    may be of any size. Raises InputError for one that is absent, cut or another."""
+    status = paths.status(path)
+    if status is None or status.st_size <= LARGEST:
+        return read_json(path, "a front")
+    begin, kept = "", ""
+    for piece in paths.pieces(path):
+        begin = begin if _POINTS in begin or len(begin) > LARGEST else begin + piece
+        kept = (kept + piece)[-len(END) :]
+    head, points, _ = begin.partition(_POINTS)
+    if not points or kept != END:
+        raise InputError("is damaged: not the JSON of a front", file=path)
+    return content_of(head + "}", path, "a front")
+
+
 def _is_whole_otherwise(path: Path, size: int) -> bool:
     """The same of a file in another layout, as somebody may have made it, if it is not large."""
     status = paths.status(path)
-    if status is None or status.st_size > _LAID_OUT:
+    if status is None or status.st_size > LARGEST:
         return False
     try:
         content = json.loads("".join(paths.pieces(path)))

@@ -8,10 +8,11 @@ the file's own metadata, so that designs and engine cannot come apart.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEY = b"transcode"
+#: Where the sum of names and notes stands: checksums of pages leave both out.
+_SUM = b"transcode.sha256"
 #: Designs of a row group, and of the largest file made of small ones, which lies in memory as it
 #: is made; of a file that is large enough; and how many small ones are worth the work.
 _GROUP, _SMALL, _SEVERAL = 1 << 17, 1 << 15, 64
@@ -106,7 +109,9 @@ def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    noted = table.replace_schema_metadata({_KEY: json.dumps({"batches": notes}).encode()})
+    said = json.dumps({"batches": notes}).encode()
+    whole = _sum(table.column_names, said)
+    noted = table.replace_schema_metadata({_KEY: said, _SUM: whole})
     texts = [f.name for f in table.schema if "dictionary" in str(f.type)]
 
     def fill(temporary: Path) -> None:
@@ -123,6 +128,21 @@ def _store(path: Path, table: pa.Table, notes: Sequence[Mapping[str, object]]) -
             )
 
     replace_file(path, fill)
+
+
+def _sum(names: Sequence[str], said: bytes) -> bytes:
+    """What a part says about its columns and batches, summed up."""
+    return hashlib.sha256(json.dumps([*names]).encode() + said).hexdigest().encode()
+
+
+def _require_sum(names: Sequence[str], metadata: Mapping[bytes, bytes] | None) -> None:
+    """Raises ValueError for a part with other names or notes than it was written with.
+
+    Parts that TransCODE wrote before December 2026 have no sum.
+    """
+    known = metadata or {}
+    if _SUM in known and known[_SUM] != _sum(names, known.get(_KEY, b"")):
+        raise ValueError("names or notes have changed")
 
 
 def _notes(metadata: Mapping[bytes, bytes] | None) -> list[dict[str, Any]]:
@@ -197,8 +217,11 @@ def denied(error: Exception, path: Path) -> ElectorError | None:
 @contextmanager
 def _source(path: Path) -> Iterator[Any]:
     """A part file as Arrow opens it. Arrow takes texts for names, and a name is bytes: it is given
-    those. Raises OSError as `open`."""
+    those. Raises OSError as `open`, ValueError for what is no file: a pipe would be waited for."""
     import pyarrow as pa
+
+    if paths.exists(path) and not paths.is_file(path):
+        raise ValueError("not a file")
 
     with pa.OSFile(os.fsencode(path)) as source:
         yield source
@@ -214,6 +237,10 @@ def _opened(path: Path) -> Iterator[Any]:
         groups = [read.row_group(g) for g in range(read.num_row_groups)]
         if read.num_rows > _MOST or any(group.total_byte_size > _BYTES for group in groups):
             raise ValueError("larger than any part of a run")
+        _require_sum(file.schema.names, read.metadata)
+        columns = (file.schema.column(place) for place in range(read.num_columns))
+        if any(c.physical_type == "BYTE_ARRAY" and c.logical_type.type == "NONE" for c in columns):
+            raise ValueError("texts that are none")
         yield file
 
 
@@ -223,6 +250,7 @@ def _extent(path: Path) -> tuple[int, int]:
 
     with _source(path) as source:
         read = pq.read_metadata(source)
+    _require_sum(read.schema.names, read.metadata)
     return int(_notes(read.metadata)[-1]["batch"]), read.num_rows
 
 
@@ -231,7 +259,9 @@ def column_names(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     with _source(path) as source:
-        return list(pq.read_schema(source).names)
+        schema = pq.read_schema(source)
+    _require_sum(schema.names, schema.metadata)
+    return list(schema.names)
 
 
 def survey(folder: Path) -> tuple[int, Path | None]:
@@ -254,13 +284,15 @@ def survey(folder: Path) -> tuple[int, Path | None]:
     return designs, None
 
 
-def read(folder: Path, number: int) -> list[Batch]:
+def read(folder: Path, number: int, needed: Collection[str] = ()) -> list[Batch]:
     """The batches of a part file. Raises OSError or ValueError where it is not whole.
 
-    number : of the part.
+    number : of the part. needed : columns that it has to have.
     """
     with _opened(path_of(folder, number)) as file:
         table = file.read()
+    if lacking := set(needed) - set(table.column_names):
+        raise ValueError(f"columns are missing: {sorted(lacking)}")
     notes = _notes(table.schema.metadata)
     names = table.column_names
     results = {name: table[name].to_numpy() for name in names[names.index("reason") + 1 : -1]}
@@ -394,17 +426,19 @@ def column(chunked: object) -> Column:
     return Column(values, codes.astype(np.intp))
 
 
-def read_all(folder: Path) -> Iterator[Batch]:
+def read_all(folder: Path, needed: Collection[str] = ()) -> Iterator[Batch]:
     """Every batch in order, as far as the parts are whole and without a gap.
 
     Raises InputError or EvaluationError where a part may be whole but cannot be read.
+
+    needed : columns that a whole part has.
     """
     expected = 0
     for number in distinct_numbers(folder):
         if number != expected:
             return
         try:
-            batches = read(folder, number)
+            batches = read(folder, number, needed)
         except UNREADABLE as error:
             if refusal := denied(error, path_of(folder, number)):
                 raise refusal from None

@@ -22,7 +22,7 @@ from elector.base.table import Column
 from transcode import pareto
 from transcode.runs import manifest, parts
 from transcode.runs.parts import Stretch
-from transcode.space import Objective, Space, grammar, quantities, registry, settings
+from transcode.space import Objective, Space, decisive, grammar, quantities, registry, settings
 
 #: Threads that read ahead: decompressing is half of the work, and needs no interpreter.
 _THREADS = 2
@@ -61,11 +61,11 @@ class Recorded:
 
         text : the condition.
         """
-        known = self.quantities | {name: grammar.NamedQuantity() for name in extra}
+        known = self.quantities | {name: grammar.NamedQuantity("1", 0.0) for name in extra}
         written = grammar.parse(text, field=field)
         if not extra:
             grammar.require_names(written, field=field)
-        return grammar.bind(written, known, field=field)
+        return decisive.require(grammar.bind(written, known, field=field), known, field=field)
 
 
 def opened(folder: Path) -> Recorded:
@@ -411,10 +411,10 @@ def _archive(
     def archive_of(stretch: parts.Stretch, rows: np.ndarray) -> pareto.Archive:
         try:
             table = stretch.take(rows - stretch.start)
+            codes = space.pack(space.encode(parts.settings(table)))
+            results = {n: table[n].to_numpy() for n in recorded.results}
         except parts.UNREADABLE as error:  # in a column that no condition asked for
             raise broken(stretch.path, error) from error
-        codes = space.pack(space.encode(parts.settings(table)))
-        results = {n: table[n].to_numpy() for n in recorded.results}
         return pareto.Archive(table["id"].to_numpy(), codes, np.zeros((len(rows), 0)), results)
 
     order = np.lexsort((places[:, 1], places[:, 0]))

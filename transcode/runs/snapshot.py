@@ -23,8 +23,10 @@ from transcode import pareto
 from transcode.runs import front, manifest, parts, query
 from transcode.runs.texts import Texts
 
-#: Largest front.csv that is read [byte]: some million designs.
-_LARGEST = 1 << 30
+#: Largest front.csv that is read [byte]: some million designs. It lies in memory twice at first.
+_LARGEST = 1_000_000_000
+#: Most texts of it that are kept apart: results, and settings that differ.
+_TEXTS = 1 << 23
 #: Rows whose texts lie in memory before equal ones are made one.
 _ROWS = 128
 #: Key of a manifest: designs that the front files and `hypervolume` are of.
@@ -143,6 +145,9 @@ def _written(folder: Path, recorded: Mapping[str, Any]) -> tuple[Snapshot | None
     settings = [p.name for p in space.parameters]
     try:
         columns = _columns(text, settings, [o.name for o in space.objectives])
+    except OverflowError:
+        said = f"has more than {_TEXTS:,} results and settings that differ"
+        raise InputError(said, file=path) from None
     except (ValueError, csv.Error) as error:
         return None, f"is damaged: {error}"
     size = len(columns["id"])
@@ -153,7 +158,8 @@ def _written(folder: Path, recorded: Mapping[str, Any]) -> tuple[Snapshot | None
 
 
 def _columns(text: str, settings: list[str], objectives: list[str]) -> Table:
-    """Front.csv by columns. Raises ValueError or csv.Error for what is none.
+    """Front.csv by columns. Raises ValueError or csv.Error for what is none, OverflowError for
+    more than memory should be asked for.
 
     settings : columns of parameters of the space, which repeat their values.
     """
@@ -172,6 +178,8 @@ def _columns(text: str, settings: list[str], objectives: list[str]) -> Table:
                 raise ValueError(f"a row has {len(row)} cells, the header {len(header)}")
         for name, place in places.items():
             columns[name].extend(sys.intern(row[place]) for row in rows)
+        if sum(c.distinct if isinstance(c, Texts) else len(c) for c in columns.values()) > _TEXTS:
+            raise OverflowError
     for name in objectives:
         if not np.isfinite(np.array(list(columns[name]), dtype=float)).all():
             raise ValueError(f"a design has no {name}")
@@ -249,7 +257,7 @@ def _reference(recorded: query.Recorded, signs: np.ndarray) -> np.ndarray | None
     if given is not None:
         return given * signs
     names = [o.name for o in recorded.space.objectives]
-    for batch in parts.read_all(recorded.folder / "designs"):
+    for batch in parts.read_all(recorded.folder / "designs", names):
         if batch.feasible.any():
             points = np.stack([batch.results[name] for name in names], axis=1) * signs
             return pareto.reference_point(points[batch.feasible])

@@ -23,6 +23,11 @@ class Texts(Sequence[str]):
         self._codes = array("B")
         self.extend(texts)
 
+    @property
+    def distinct(self) -> int:
+        """How many values are held."""
+        return len(self._values)
+
     def extend(self, texts: Iterable[str]) -> None:
         """Adds cells below the others."""
         known = self._known

@@ -226,14 +226,16 @@ def _begin(claim: Claim, fresh: bool) -> None:
 
 
 def _whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
-    """A whole number from `least` up, to `most` if there is one; else InputError.
+    """A whole number from `least` up, to `most` if there is one, and of 63 bits, as whoever reads
+    a manifest can hold; else InputError.
 
     name : of the argument. value : as it was handed in.
     """
     number = arguments.whole(value)
-    if number is None or number < least or (most is not None and number > most):
+    if number is None or not least <= number <= (arguments.MOST if most is None else most):
         option = "--" + name.replace("_", "-")
-        upto = "up" if most is None else f"to {most:,}"
+        large = number is not None and number > arguments.MOST
+        upto = "up" if most is None and not large else f"to {most or arguments.MOST:,}"
         said = f"must be a whole number from {least} {upto}"
         raise InputError(said, field=option, value=value)
     return number

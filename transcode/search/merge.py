@@ -75,7 +75,9 @@ def _merged(folders: Sequence[Path], claim: Claim) -> Result:
         _require_empty(claim.folder)
     try:
         runs.manifest.clear(claim.folder)  # of what was not merged to the end
-        run.safely(lambda: _fill(run, opened))
+        run.safely(
+            lambda: _fill(run, opened), "nothing of it is kept, and the runs are as they were"
+        )
     except BaseException:
         runs.manifest.clear(claim.folder)
         if new:
@@ -90,8 +92,9 @@ def _fill(run: SearchRun, opened: Sequence[query.Recorded]) -> None:
     space = problem.space
     run.record.save(run.state, "running")
     for recorded in opened:
-        _require_whole(recorded)
-        for batch in runs.parts.read_all(recorded.folder / "designs"):
+        designs, folder, number = _require_whole(recorded), recorded.folder / "designs", 0
+        for batch in runs.parts.read_all(folder, problem.recorded_names):
+            designs, number = designs - len(batch), batch.number + 1
             codes = space.encode(batch.columns)
             keys = space.key(codes)
             rows = np.flatnonzero(seen.new(keys))
@@ -100,6 +103,8 @@ def _fill(run: SearchRun, opened: Sequence[query.Recorded]) -> None:
             reasons = batch.reasons.take(rows)
             outcome = problem.judge(space.lazily(codes[rows]), results, reasons)
             run.take_over(codes[rows], outcome)
+        if designs > 0:  # the last part read is the last whole one
+            raise query.broken(runs.parts.path_of(folder, number))
     run.checkpoint("finished: merged")
 
 
@@ -122,11 +127,13 @@ def _require_empty(out: Path) -> None:
         raise InputError("holds a run already", file=out, field="--out")
 
 
-def _require_whole(recorded: query.Recorded) -> None:
-    """Refuses a run of which designs are lost: a merged run would not say so."""
-    _, flaw = runs.parts.survey(recorded.folder / "designs")
+def _require_whole(recorded: query.Recorded) -> int:
+    """How many designs a run has, by the ends of its parts. Refuses one of which designs are lost:
+    a merged run would not say so."""
+    designs, flaw = runs.parts.survey(recorded.folder / "designs")
     if flaw is not None:
         raise query.broken(flaw)
+    return designs
 
 
 def _run(opened: list[query.Recorded], out: Path) -> SearchRun:

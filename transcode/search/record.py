@@ -51,7 +51,7 @@ class SearchRecord:
     def recovered(self) -> Iterator[tuple[np.ndarray, Outcome, dict[str, object]]]:
         """(D, S) codes, outcome and engine state of each whole batch of the folder."""
         space = self.problem.space
-        for batch in runs.parts.read_all(self.designs):
+        for batch in runs.parts.read_all(self.designs, self.problem.recorded_names):
             codes = space.encode(batch.columns)
             outcome = self.problem.judge(space.lazily(codes), dict(batch.results), batch.reasons)
             self.number = batch.number + 1

@@ -158,17 +158,20 @@ class SearchRun:
             tuple(record.notes),
         )
 
-    def safely(self, work: Callable[[], None]) -> None:
-        """Does work that writes; a full disk ends the search with what is safe."""
+    def safely(self, work: Callable[[], None], left: str = "") -> None:
+        """Does work that writes; a full disk ends the search with what is safe.
+
+        left : what is left of it then; the batches that were committed, by default.
+        """
         try:
             work()
         except InputError as error:  # a design that none of the first look was like
             raise error.at(file=self.state.problem.space.source) from None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
+            safe = f"{self.record.number} batches are safe, the same command goes on from there"
             raise EvaluationError(
-                f"{self.record.folder}: cannot be written: {reason}; "
-                f"{self.record.number} batches are safe, the same command goes on from there"
+                f"{self.record.folder}: cannot be written: {reason}; {left or safe}"
             ) from None
 
     def _whole(self, progress: Callable[[Progress], None] | None) -> None:

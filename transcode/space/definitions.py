@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elector.base.errors import InputError
 from elector.cost.results import ENDS
-from transcode.space import grammar
+from transcode.space import decisive, grammar
 from transcode.space.phases import RUN
 from transcode.space.results import registry
 
@@ -62,14 +62,16 @@ def define(
     return _ordered(expressions, file)
 
 
-def constants(define: Mapping[str, grammar.Expression]) -> set[str]:
-    """The names that are the same number for every design.
+def constants(
+    define: Mapping[str, grammar.Expression], known: Mapping[str, grammar.NamedQuantity]
+) -> set[str]:
+    """The names that are the same number for every design, such as `latency_s - latency_s`.
 
-    define : each name behind those it is made of.
+    define : each name behind those it is made of. known : what all names stand for.
     """
     alike: set[str] = set()
     for name, expression in define.items():
-        if alike.issuperset(expression.names):
+        if alike.issuperset(expression.names) or decisive.only(expression, known) is not None:
             alike.add(name)
     return alike
 

@@ -10,6 +10,7 @@ The syntax stands in transcode.space.syntax.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ import numpy as np
 from elector.base import quantity, units
 from elector.base.errors import InputError
 from transcode.space.syntax import (
+    LOGIC,
     Apply,
     Expression,
     Fault,
@@ -35,6 +37,7 @@ __all__ = [
     "NamedQuantity",
     "bind",
     "bounds",
+    "compared",
     "holds",
     "margin",
     "parse",
@@ -66,7 +69,6 @@ _ARITHMETIC: dict[str, Operation] = {
     "min": np.minimum,
     "max": np.maximum,
 }
-_LOGIC = ("and", "or", "not")
 _QUOTIENTS = ("/", "//", "%")
 #: Operators whose operands and result have one unit.
 _ALIKE = ("+", "-", "min", "max", "negative", "abs", "in", *_COMPARISONS)
@@ -78,9 +80,14 @@ _LONGEST = 80
 
 @dataclass(frozen=True)
 class NamedQuantity:
-    """What a name stands for: numbers in `unit` (of elector.base.units), or "text"."""
+    """What a name stands for: numbers in `unit` (of elector.base.units), or "text".
+
+    least, most : what no number of it is below or above, in the unit.
+    """
 
     unit: str = "1"
+    least: float = -math.inf
+    most: float = math.inf
 
 
 def bind(
@@ -143,7 +150,7 @@ def _constant(node: Node) -> float | None:
     inner = [_constant(argument) for argument in node.arguments]
     if node.operator in _QUOTIENTS and inner[1] == 0.0:
         raise Fault("divides by 0")
-    if None in inner or node.operator in (*_LOGIC, "in", *_COMPARISONS):
+    if None in inner or node.operator in (*LOGIC, "in", *_COMPARISONS):
         return None
     number = float(_number(node, _no_names))
     if not np.isfinite(number):
@@ -154,7 +161,7 @@ def _constant(node: Node) -> float | None:
 def _bind(node: Node, quantities: Mapping[str, NamedQuantity]) -> Node:
     if isinstance(node, Name) and quantities[node.name].unit == "text":
         raise Fault(f"{node.name} is text, not a number")
-    if isinstance(node, Apply) and node.operator in _LOGIC:
+    if isinstance(node, Apply) and node.operator in LOGIC:
         return replace(node, arguments=tuple(_bind(a, quantities) for a in node.arguments))
     if isinstance(node, Apply):
         _check_texts(node, quantities)
@@ -255,7 +262,7 @@ def _truth(node: Node, values: Values) -> tuple[np.ndarray, np.ndarray]:
     """(D,) bool each: where it is true, and where it is false; neither where it is undecided, in
     the logic of three values (Kleene 1938): `x == 0 or 1 / x > 2` is true where x is 0."""
     assert isinstance(node, Apply)  # parse() refuses anything else
-    if node.operator in _LOGIC:
+    if node.operator in LOGIC:
         sides = [_truth(argument, values) for argument in node.arguments]
         if node.operator == "not":
             return sides[0][1], sides[0][0]
@@ -269,9 +276,14 @@ def _truth(node: Node, values: Values) -> tuple[np.ndarray, np.ndarray]:
         equal = [np.equal(left, member) for member in numbers[1:]]
         true = np.asarray(np.logical_or.reduce(np.broadcast_arrays(*equal)), dtype=bool)
     else:
-        true = np.asarray(_COMPARISONS[node.operator](left, numbers[1]), dtype=bool)
+        true = compared(node.operator, left, numbers[1])
     lost = _lost(node.arguments, numbers, values)
     return np.logical_and(true, ~lost), ~np.logical_or(true, lost)
+
+
+def compared(operator: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(D,) bool: whether two sides, numbers or texts, compare so; `in` asks for equality."""
+    return np.asarray(_COMPARISONS.get(operator, np.equal)(left, right), dtype=bool)
 
 
 def _lost(

@@ -21,7 +21,7 @@ from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.resolve import AUTO
 from transcode.accuracy import AccuracySettings
 from transcode.accuracy.source_settings import read as read_accuracy
-from transcode.space import effects, grammar, layers, pricing
+from transcode.space import decisive, effects, grammar, layers, pricing
 from transcode.space.codes import Space
 from transcode.space.definitions import define
 from transcode.space.files import find, read
@@ -419,7 +419,8 @@ class _SpaceReader:
         filters = self.expressions("where")
         require_written(filters, quantities, self.file)
         bound = (grammar.bind(e, quantities, file=self.file, field="where") for e in filters)
-        return tuple(grammar.require_finite(e, file=self.file, field="where") for e in bound)
+        finite = (grammar.require_finite(e, file=self.file, field="where") for e in bound)
+        return tuple(decisive.require(e, quantities, file=self.file, field="where") for e in finite)
 
     def expressions(self, key: str) -> tuple[grammar.Expression, ...]:
         written = self.data.get(key, [])

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from elector.base.errors import InputError
+from elector.base.table import Field
 from elector.cost import results
 from elector.cost.results import Metric, Registry
-from transcode.space import grammar
+from transcode.space import decisive, grammar
 from transcode.space.codes import Space
 from transcode.space.settings import setting_field
 
@@ -63,18 +64,38 @@ def unit_of(name: str) -> grammar.NamedQuantity:
     space."""
     field = setting_field(name)
     if field is not None:
-        return grammar.NamedQuantity(field.unit or "1")
-    return grammar.NamedQuantity(registry().get(name).unit)
+        return grammar.NamedQuantity(field.unit or "1", _least(field))
+    least = -math.inf if name.endswith("_lower") else 0.0  # a mean less its deviations
+    return grammar.NamedQuantity(registry().get(name).unit, least, _whole(name))
+
+
+def _least(field: Field | None) -> float:
+    """What no value of a setting is below: 0, where its schema has no negative ones."""
+    return 0.0 if field is not None and field.low is not None and field.low >= 0 else -math.inf
+
+
+def _whole(name: str) -> float:
+    """What no value of a result is above, in its unit: 1 for a share, such as an accuracy."""
+    metric = registry().get(name)
+    share = metric.shown == "%" and metric.better == "up"
+    return 100.0 / metric.factor if share else math.inf
 
 
 def quantities(space: Space, names: Iterable[str]) -> dict[str, grammar.NamedQuantity]:
     """What conditions may be about: results of these names, parameters, and defined names."""
     known = {name: unit_of(name) for name in names if name not in space.define}
-    known |= {p.name: grammar.NamedQuantity(p.unit) for p in space.parameters}
+    known |= {
+        p.name: grammar.NamedQuantity(p.unit, _least(setting_field(p.name)))
+        for p in space.parameters
+    }
     for name, expression in space.define.items():  # a name stands behind those it is made of
         inner = {n: unit_of(n) for n in expression.names if n not in known}
         unit = grammar.unit_of(expression, known | inner)
-        known[name] = grammar.NamedQuantity(unit)
+        if (alike := decisive.only(expression, known | inner)) is not None:
+            known[name] = grammar.NamedQuantity(unit, alike, alike)
+        else:
+            least = 0.0 if _never_negative(space, name) else -math.inf
+            known[name] = grammar.NamedQuantity(unit, least)
     return known
 
 
@@ -88,9 +109,7 @@ def require_reachable(
     name : of an objective. value : in the unit of the result.
     """
     maximise = next(o.maximise for o in space.objectives if o.name == name)
-    metric = registry().get(name)
-    share = metric.shown == "%" and metric.better == "up"
-    whole = 100.0 / metric.factor if share else math.inf
+    whole = _whole(name)
     least = 0.0 if _never_negative(space, name) else -math.inf
     if value >= whole if maximise else value <= least:
         limit = f"{whole:g}" if maximise else "0"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from elector.base import units
 from elector.base.errors import InputError
@@ -18,8 +19,8 @@ from elector.base.errors import InputError
 _LONGEST, _DEEPEST, _HIGHEST = 2000, 40, 150
 _WORDS = ("and", "or", "not", "in")
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
+LOGIC = ("and", "or", "not")
 FUNCTIONS = ("min", "max")
-_LOGIC = ("and", "or", "not")
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
@@ -57,10 +58,14 @@ class Name:
 
 @dataclass(frozen=True)
 class Apply:
-    """An operator or a function on its arguments."""
+    """An operator or a function on its arguments.
+
+    text : a comparison as it was written; "" for anything else.
+    """
 
     operator: str
     arguments: tuple[Node, ...]
+    text: str = field(default="", compare=False)
 
 
 Node = Number | Text | Name | Apply
@@ -95,7 +100,7 @@ def parse_value(text: object, *, file: object = None, field: str | None = None) 
         text = str(text)
     expression = _read(text, "an expression", file, field)
     inner = list(walk(expression.tree))
-    if any(_is_truth(n) or isinstance(n, Text) for n in inner):
+    if any(_decides(n) or isinstance(n, Text) for n in inner):
         raise InputError(
             "is a condition, not a number", file=file, field=field, value=text, hint=_EXAMPLE
         )
@@ -112,7 +117,7 @@ def _read(text: object, what: str, file: object, field: str | None) -> Expressio
     if len(text) > _LONGEST:
         raise InputError(f"is longer than {_LONGEST} characters", file=file, field=field)
     try:
-        reader = _ExpressionReader(list(_tokens(text)))
+        reader = _ExpressionReader(text, list(_tokens(text)))
         tree = reader.condition()
         reader.end()
         if _height(tree) > _HIGHEST:
@@ -130,8 +135,8 @@ class Fault(Exception):
     """Where the reader stopped, in words."""
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
-    """(kind, text, unit) of each token, and an end mark."""
+def _tokens(text: str) -> Iterator[tuple[str, str, str, int, int]]:
+    """(kind, text, unit, where it begins and ends) of each token, and an end mark."""
     at = 0
     if not text.strip():
         raise Fault("it is empty")
@@ -146,9 +151,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
         if kind == "name" and word in _WORDS:
             kind = "sign"
         unit = _known(match["unit"] or "")
-        yield kind, word, unit
+        begin = match.end() - len(match[0].lstrip())
         at = match.start("unit") + len(unit) if unit else match.end()
-    yield "end", "", ""
+        yield kind, word, unit, begin, at
+    yield "end", "", "", at, at
 
 
 def _known(unit: str) -> str:
@@ -161,11 +167,11 @@ def _known(unit: str) -> str:
 class _ExpressionReader:
     """Recursive descent over the tokens."""
 
-    def __init__(self, tokens: list[tuple[str, str, str]]) -> None:
-        self.tokens, self.at, self.depth = tokens, 0, 0
+    def __init__(self, text: str, tokens: list[tuple[str, str, str, int, int]]) -> None:
+        self.text, self.tokens, self.at, self.depth = text, tokens, 0, 0
 
     def take(self, *signs: str) -> str | None:
-        kind, word, _ = self.tokens[self.at]
+        kind, word, *_ = self.tokens[self.at]
         if kind == "sign" and word in signs:
             self.at += 1
             return word
@@ -173,7 +179,7 @@ class _ExpressionReader:
 
     def need(self, sign: str) -> None:
         if self.take(sign) is None:
-            kind, word, _ = self.tokens[self.at]
+            kind, word, *_ = self.tokens[self.at]
             place = "at the end" if kind == "end" else f"before {word!r}"
             raise Fault(f"expected {sign!r} {place}")
 
@@ -214,13 +220,20 @@ class _ExpressionReader:
         return Apply("not", (node,)) if negations % 2 else node
 
     def comparison(self) -> Node:
+        first = self.at
         left = self.sum()
         if operator := self.take(*COMPARISONS):
             right = self.sum()
             if self.tokens[self.at][1] in COMPARISONS:
                 raise Fault("comparisons cannot be chained: join them with `and`")
-            return Apply(operator, (left, right))
-        return Apply("in", (left, *self.members())) if self.take("in") else left
+            return Apply(operator, (left, right), self.written(first))
+        if self.take("in"):
+            return Apply("in", (left, *self.members()), self.written(first))
+        return left
+
+    def written(self, first: int) -> str:
+        """The text from a token to the one before this, as it was written."""
+        return self.text[self.tokens[first][3] : self.tokens[self.at - 1][4]]
 
     def members(self) -> list[Node]:
         self.need("[")
@@ -241,7 +254,7 @@ class _ExpressionReader:
         return Apply("negative", (node,)) if minus % 2 else node
 
     def atom(self) -> Node:
-        kind, word, unit = self.tokens[self.at]
+        kind, word, unit, *_ = self.tokens[self.at]
         if self.take("("):
             node = self.condition()
             self.need(")")
@@ -304,11 +317,16 @@ def is_condition(node: Node) -> bool:
     """Whether a node is true or false, rather than a number or text."""
     if not isinstance(node, Apply):
         return False
-    if node.operator in _LOGIC:
+    if node.operator in LOGIC:
         return all(is_condition(a) for a in node.arguments)
-    return _is_truth(node) and not any(_is_truth(n) for a in node.arguments for n in walk(a))
+    return compares(node) and not any(_decides(n) for a in node.arguments for n in walk(a))
 
 
-def _is_truth(node: Node) -> bool:
-    """Whether an operator gives true or false: no arithmetic and no comparison is done with it."""
-    return isinstance(node, Apply) and node.operator in (*COMPARISONS, "in", *_LOGIC)
+def compares(node: Node) -> TypeGuard[Apply]:
+    """Whether a node is a comparison."""
+    return isinstance(node, Apply) and (node.operator in COMPARISONS or node.operator == "in")
+
+
+def _decides(node: Node) -> bool:
+    """Whether a node is true or false, or would be if what stands in it were."""
+    return compares(node) or (isinstance(node, Apply) and node.operator in LOGIC)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from elector.base.arguments import MOST
 from elector.base.errors import InputError
 
 SWITCHES = ("none", "hpt")
@@ -65,6 +66,10 @@ class Settings:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError("must be at least 1", field=name, value=getattr(self, name))
+        for name in ("steps", "batch", "seed", "window", "evaluate"):
+            if getattr(self, name) > MOST:  # its manifest could not be read again
+                said = f"must be at most {MOST:,}"
+                raise InputError(said, field=name, value=getattr(self, name))
         for name, allowed in (("switch", SWITCHES), ("schedule", SCHEDULES)):
             if getattr(self, name) not in allowed:
                 raise InputError("unknown", field=name, value=getattr(self, name), allowed=allowed)
