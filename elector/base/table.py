@@ -485,8 +485,8 @@ def load_json(path: str | Path, limit: int = LIMIT, *, finite: bool = True) -> o
 def _long_number(text: str) -> str:
     """Where a text has a whole number of more digits than Python reads, as a message begins."""
     most = sys.get_int_max_str_digits()
-    found = re.search(rf"\d[\d_]{{{most},}}", text)
-    return f"line {text.count(chr(10), 0, found.start()) + 1}: " if found else ""
+    number = re.search(rf"\d[\d_]{{{most},}}", text)
+    return f"line {text.count(chr(10), 0, number.start()) + 1}: " if number else ""
 
 
 def _unique_pairs(path: object, pairs: Iterable[tuple[str, object]]) -> dict[str, object]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 import click
 
 from elector import __version__
-from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest, printable
+from elector.base.errors import ElectorError, InfeasibleError, InputError, nearest
 from elector.base.output import is_machines, not_written
 from elector.base.paths import reading
 from elector.base.signals import gentle
-from elector.cli import completion, streams
+from elector.cli import completion, streams, text
 from elector.cli import options as shared
 from elector.cli.compare import INFEASIBLE, NOT_PASSED, compare
 from elector.cli.entry import INTERRUPTED
@@ -29,10 +29,6 @@ from elector.cli.schema import schema
 
 if TYPE_CHECKING:
     from elector.technology import Technology
-
-
-#: Characters that are shown of what is wrong with a command line.
-_LONGEST = 400
 
 
 class CommandGroup(click.Group):
@@ -49,9 +45,7 @@ class CommandGroup(click.Group):
         try:
             code = super().main(*args, **(kwargs | {"standalone_mode": False}))
         except click.ClickException as error:
-            if isinstance(error, click.UsageError):  # it repeats what was typed, however long
-                lines = error.message.split("\n")
-                vars(error)["message"] = "\n".join(printable(line, _LONGEST) for line in lines)
+            vars(error)["message"] = text.shortened(error.message)  # it repeats what was typed
             error.show()
             code = error.exit_code
         except click.Abort:  # what click makes of Ctrl-C before a command has begun
@@ -395,7 +389,7 @@ def explain(
     elector explain gpt2 tpu-v4i --generate 64 --result time_per_output_token_s
     elector explain price sram --node 7
     """
-    from elector.cli import report_explain, text
+    from elector.cli import report_explain
 
     if model == "price":
         node = options.pop("node")
@@ -460,7 +454,7 @@ def trace(
         --plot trace.png
     """
     from elector.base.output import PICTURES, check_output, require_apart
-    from elector.cli import report_checks, text
+    from elector.cli import report_checks
     from elector.events.trace import draw, write
     from elector.events.trace import trace as run
     from elector.studies.simulation import columns_of, notes_of
@@ -570,7 +564,6 @@ def validate(
         suite = f"elector validate {data or ''}".strip()
         with whole(Path(junit)) as target:
             target.write_text(validation_page.junit(suite, outcomes), encoding="utf-8")
-    report_checks.validation(outcomes, format)
-    report_checks.said(outcomes if data else ())
+    report_checks.validation(outcomes, format, noted=data is not None)
     if validation.failed(outcomes):
         raise click.exceptions.Exit(NOT_PASSED)

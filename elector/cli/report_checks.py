@@ -27,8 +27,17 @@ _KINDS = ("got worse", "changed", "better", "runs now", "the same", "new")
 LISTED = 20
 
 
-def validation(results: Sequence[CaseResult], format: str) -> None:
-    """Every group with its errors; with few cases, or as CSV and JSON, every case."""
+def validation(results: Sequence[CaseResult], format: str, noted: bool = False) -> None:
+    """Every group with its errors; with few cases, or as CSV and JSON, every case.
+
+    noted : whether what is to be known of the cases is said, too, as of a user's own.
+    """
+    _validation(results, format)
+    if noted:
+        _said(results)
+
+
+def _validation(results: Sequence[CaseResult], format: str) -> None:
     if format in ("json", "csv"):
         (text.as_json if format == "json" else text.as_csv)([r.as_row() for r in results])
         return
@@ -57,7 +66,7 @@ def validation(results: Sequence[CaseResult], format: str) -> None:
     )
 
 
-def said(results: Sequence[CaseResult]) -> None:
+def _said(results: Sequence[CaseResult]) -> None:
     """What a user's own cases ask for without effect, and what else is to be known of them."""
     from elector.studies import validation
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from elector.base import spelling
+from elector.base.errors import printable
 
 Record = Mapping[str, Any]
 #: Width that tables keep to.
@@ -23,6 +24,8 @@ _MEASURE = re.compile(r"(?<=\d) (?=[^\s\d]\S{0,3}(?:[,;:)]|\s|$))")
 _SIGN = re.compile(r"([:/,;_.@-])(?=\w)")
 #: Least width a column is folded to.
 _NARROW = 7
+#: Characters that are shown of a line of what is wrong with a command line.
+_LONGEST = 400
 
 
 def table(
@@ -220,3 +223,11 @@ def said(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         own = sentence.startswith(("workload.", "accelerator.", "model."))
         click.echo(f"{'warning' if own else 'note'}: {sentence}", err=True)
+
+
+def shortened(message: str) -> str:
+    """A message that repeats what was typed, each line only so far.
+
+    message : lines.
+    """
+    return "\n".join(printable(line, _LONGEST) for line in message.split("\n"))

@@ -267,11 +267,9 @@ def _front(
     layered = [n for n in searched if n.startswith("model.layer") and n.count(".") > 1]
     searched = {n: unit for n, unit in searched.items() if n not in layered}
     differ = {n: unit for n, unit in searched.items() if len(set(columns[n])) > 1}
-    short = [name.rpartition(".")[2] for name in differ]
-    counts = Counter(short)
     settings = {
-        last if counts[last] == 1 else name: [_cell(columns[name][r], unit) for r in rows]
-        for (name, unit), last in zip(differ.items(), short, strict=True)
+        short: [_cell(columns[name][r], unit) for r in rows]
+        for (name, unit), short in zip(differ.items(), _shortest(differ), strict=True)
     }
     first, values = {"id": [columns["id"][row] for row in rows]}, _values(space, columns, rows)
     values |= {heading: [cells[row] for row in rows] for heading, cells in extra.items()}
@@ -292,6 +290,13 @@ def _front(
     if layered and total:
         notes.append(f"not shown: {len(layered)} settings of single layers (front.csv)")
     return notes
+
+
+def _shortest(names: Iterable[str]) -> list[str]:
+    """The last word of each dotted name, or all of it where that is another's, too."""
+    last = {name: name.rpartition(".")[2] for name in names}
+    times = Counter(last.values())
+    return [word if times[word] == 1 else name for name, word in last.items()]
 
 
 def _table(columns: dict[str, list[str]]) -> Table:

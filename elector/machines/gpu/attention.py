@@ -70,7 +70,8 @@ class FlashBlocks:
     @property
     def spread(self) -> Array:
         """(R, D) seconds of the softmax of the blocks over those of one that fills all SMs."""
-        return np.asarray(self.waves / self.even)
+        one = np.ones(np.broadcast_shapes(self.waves.shape, self.even.shape))
+        return np.divide(self.waves, self.even, out=one, where=self.even > 0)  # 0: no such product
 
 
 def flash_blocks(c: Constants, d: Device, p: GpuProducts, along: Array) -> FlashBlocks:

@@ -178,10 +178,9 @@ class _ArrayChunk:
     @functools.cached_property
     def double(self) -> Array:
         """(D,) whether loads may overlap with computing: half of each memory holds a tile."""
-        near, units = self.p.near, self.units
-        fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= units.number("sram")
-        fits = fits & units.flag("double_buffer")
-        return fits if near is None else fits & near.doubles(self.part, units)
+        fits = self.p.plan.needed[self.half] * 2.0 / TILE_SHARE <= self.units.number("sram")
+        near, fits = self.p.near, fits & self.units.flag("double_buffer")
+        return fits if near is None else fits & near.doubles(self.part, self.units)
 
     @functools.cached_property
     def peer(self) -> Array:
@@ -254,11 +253,8 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         "vector": np.where(vectors, compute.alone, 0.0),
         "memory": loads.memory(turns),
     }
-    if compute.chip is not None:
-        busy["on-chip memory"] = compute.chip
-    port = loads.port(turns)
-    if port is not None:
-        busy["vector memory"] = port
+    ports = {"on-chip memory": compute.chip, "vector memory": loads.port(turns)}
+    busy |= {name: seconds for name, seconds in ports.items() if seconds is not None}
     counts, through = _counts(d, compute.cuts(), turns)
     return Activity(
         busy=busy,
@@ -335,13 +331,12 @@ def _peer_loads(d: _ArrayChunk, loads: Loads) -> Loads:
     def of(values: Array, counted: Array | float) -> Array:
         return np.where(d.peer, counted, values)
 
-    return Loads(
-        of(loads.half, each),
-        of(loads.whole, each),
-        of(loads.weights, 0.0),
-        of(loads.fill, 0.0),
-        loads.double,
-        loads.near,
+    return replace(
+        loads,
+        half=of(loads.half, each),
+        whole=of(loads.whole, each),
+        weights=of(loads.weights, 0.0),
+        fill=of(loads.fill, 0.0),
     )
 
 
