@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 import pytest
 
+import elector
 from elector.base.table import DATA
 from elector.base.units import parse
 from elector.evaluation.data_sheets import data_sheets
+from elector.machines.gpu.kernels import constants
 
 with (DATA / "accelerators" / "gpus.csv").open(newline="", encoding="utf-8") as stream:
     BOARDS = {row["name"]: row for row in csv.DictReader(stream)}
@@ -53,3 +56,56 @@ def test_hopper_is_quoted_at_the_clock_of_its_tensor_rates(name: str) -> None:
     assert pytest.approx(67e12, rel=2e-3) == 2 * 128 * 132 * 1980e6
     assert float(BOARDS[name]["fp32_rate"]) == pytest.approx(2 * 128 * 132 * 1830e6, rel=1e-3)
     assert "1,980 MHz" in data_sheets()[name, "fp32_rate"].text
+
+
+# ---- error correction ----
+
+#: Chips of memory come in these sizes for whole boards [MiB]: GB of a data sheet.
+FULL = tuple(1024 * gigabytes for gigabytes in (8, 16, 24, 48, 96))
+
+
+@pytest.mark.parametrize("name", [n for n, r in BOARDS.items() if r["memory"].startswith("gddr")])
+def test_inline_error_correction_is_what_the_capacity_says(name: str) -> None:
+    """It keeps its bits among the data: a sixteenth of what nvidia-smi would count."""
+    row = BOARDS[name]
+    counted = float(row["memory_capacity"].removesuffix(" MiB"))
+    share = counted / min(full for full in FULL if full >= counted)
+    assert (row["ecc"] == "inline") == (share <= 15 / 16), share
+    assert row["ecc"] != "beside" or name == "rtx-pro-6000", "GDDR7"
+    assert (name, "ecc") in data_sheets()
+
+
+def test_boards_with_memory_on_the_package_keep_the_bits_beside() -> None:
+    assert {r["ecc"] for r in BOARDS.values() if r["memory"].startswith("hbm")} == {"beside"}
+
+
+def test_without_inline_correction_memory_is_a_fifteenth_faster() -> None:
+    settings = {"workload.generate": 64, "workload.precision": "fp16"}
+
+    def token(ecc: str) -> float:
+        given = settings | {"accelerator.ecc": ecc, "workload.implementation": "tensorrt-llm"}
+        result: Any = elector.simulate("llama-2-7b", "a40", settings=given)
+        return float(result["time_per_output_token_s"])
+
+    inline, off = token("inline"), token("off")
+    assert 1.0 < inline / off <= constants().ecc_off == pytest.approx(16 / 15, rel=1e-3)
+    assert inline / off == pytest.approx(16 / 15, rel=0.02)  # weights are nearly all of a token
+    assert token("beside") == inline
+
+
+def test_both_models_of_time_see_it() -> None:
+    """The event model follows what the closed form says of one token."""
+    ratios = []
+    for ecc in ("inline", "off"):
+        given = {"accelerator.ecc": ecc, "workload.generate": 4, "workload.precision": "fp16"}
+        closed: Any = elector.simulate("gpt2", "a40", settings=given)["latency_s"]
+        ratios.append(elector.trace("gpt2", "a40", settings=given).timeline.seconds / closed)
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+
+
+def test_a_board_without_cites_what_it_gains() -> None:
+    def names(device: str) -> set[str]:
+        explained: Any = elector.explain("gpt2", device, "latency_s", settings={})
+        return {str(constant["name"]) for constant in explained["constants"]}
+
+    assert "gpu.ecc_off" in names("rtx-4090") and "gpu.ecc_off" not in names("l40s")

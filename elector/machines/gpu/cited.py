@@ -29,7 +29,11 @@ def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
     family, format = str(names[int(codes[0])]), ops.format.products
     cores = bool(units.flag("tensor")[0]) and format.significand <= constants().tensor_significand
     timed = as_timed(stacks()[ops.workload.implementation])
-    return [*_of_stack(ops), *_of_products(family if cores else "", format.name, timed)]
+    cells = [*_of_stack(ops), *_of_products(family if cores else "", format.name, timed)]
+    if units.equals("ecc", "off")[0]:
+        row = next(row for row in _rows("gpu.csv") if row["quantity"] == "ecc_off")
+        cells.append(_cited("gpu.ecc_off", row, "value", "gpu.csv"))
+    return cells
 
 
 def _of_stack(ops: Operations) -> list[dict[str, object]]:
