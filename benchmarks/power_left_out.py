@@ -31,6 +31,8 @@ from elector.machines.gpu.stacks import stacks
 from elector.technology import Technology
 
 Array = np.ndarray
+Pair = tuple[float, float]
+Ratios = tuple[Array, Array]
 
 #: Energies of a multiply-accumulate [pJ], and shares of `tdp`, that are tried.
 ENERGIES, SHARES = np.arange(8.0, 36.1, 1.0), np.arange(0.0, 0.41, 0.05)
@@ -75,7 +77,7 @@ def technology(energy: float, share: float) -> Technology:
         return Technology.load(path)
 
 
-def ratios(m: Measured, table: Technology | None = None) -> tuple[Array, Array]:
+def ratios(m: Measured, table: Technology | None = None) -> Ratios:
     """(D,) predicted over measured watts, and the same of seconds over those at the highest limit.
 
     m : the rows. table : prices; the shipped ones where there are none.
@@ -108,20 +110,29 @@ def told(name: str, m: Measured, watts: Array, slower: Array, rows: Array) -> st
     return f"{name:34}" + "   ".join(cells)
 
 
+def chosen(rows: Array, tried: dict[Pair, Ratios]) -> Pair:
+    """The constants that suit some rows (D,) bool best, of those that were tried."""
+    return min(tried, key=lambda pair: loss(*tried[pair], rows))
+
+
+def every(m: Measured) -> dict[Pair, Ratios]:
+    """(energy [pJ], share) -> ratios of the rows; m : the rows."""
+    return {pair: ratios(m, technology(*pair)) for pair in itertools.product(ENERGIES, SHARES)}
+
+
 def main() -> None:
-    """Each board predicted from the other, and from constants fitted on both."""
+    """Each board predicted from the other, as shipped (fitted on both), and from itself."""
     parser = argparse.ArgumentParser(description="watts of a board that was left out")
     parser.add_argument("folder", type=timings_package.reference)
     m = measured(parser.parse_args().folder)
-    tried = {pair: ratios(m, technology(*pair)) for pair in itertools.product(ENERGIES, SHARES)}
+    tried = every(m)
     print(f"{'rows, median, 90th, bias of':34}watts{'':24}watts below the limit{'':8}slowdown")
-    for left in DEVICES:
-        others, own = m.board != left, m.board == left
-        pair = min(tried, key=lambda p: loss(*tried[p], others))
-        print(told(f"{left} left out: {pair[0]:g} pJ, {pair[1]:.2f}", m, *tried[pair], own))
-        print(told(f"{left} as shipped", m, *ratios(m), own))
-        alone = min(tried, key=lambda p: loss(*tried[p], own))
-        print(told(f"{left} alone: {alone[0]:g} pJ, {alone[1]:.2f}", m, *tried[alone], own))
+    for board in DEVICES:
+        own = m.board == board
+        for name, rows in (("left out", ~own), ("alone", own)):
+            energy, share = pair = chosen(rows, tried)
+            print(told(f"{board} {name}: {energy:g} pJ, {share:.2f}", m, *tried[pair], own))
+        print(told(f"{board} as shipped", m, *ratios(m), own))
 
 
 if __name__ == "__main__":

@@ -456,7 +456,7 @@ def test_operations_are_within_their_bars(reference_dir: Path) -> None:
 def test_power_and_power_limits_are_within_their_bars(reference_dir: Path) -> None:
     figures = _benchmark("gpu_error").power_figures(reference_dir)
     for device in ("V100", "Quadro"):
-        assert figures[f"{device} watts"][1] <= 0.20
+        assert figures[f"{device} watts"][1] <= 0.12
         assert figures[f"{device} slowdown under limits"][1] <= 0.10
 
 
