@@ -119,7 +119,8 @@ def test_every_device_of_the_facts_is_there(reference_dir: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert {r["device"].lower().replace(" ", "-") for r in rows} <= set(DEVICES)
     for r in rows:
-        settings = load_accelerator(r["device"].lower().replace(" ", "-")).settings
+        name = r["device"].lower().replace(" ", "-")
+        settings = load_accelerator(name).settings
         share = 0.5 if r["device"] == "MI250" else 1.0  # one process sees one of two dies
         for column, key, scale in (
             ("fp32_tflops", "fp32_rate", 1e12),
@@ -127,7 +128,9 @@ def test_every_device_of_the_facts_is_there(reference_dir: Path) -> None:
             ("tdp_w", "power_limit", 1.0),
             ("sms", "sms", 1.0),
         ):
-            assert settings[key] == pytest.approx(share * scale * float(r[column]), rel=1e-3)
+            # What is quoted at another clock than the rest is derived here.
+            if key != "fp32_rate" or (name, key) not in data_sheets():
+                assert settings[key] == pytest.approx(share * scale * float(r[column]), rel=1e-3)
 
 
 def test_stacks_are_those_of_the_table() -> None:
@@ -230,8 +233,8 @@ def test_blackwell_ultra_has_twice_the_special_functions_of_blackwell() -> None:
     # Blackwell takes beside them (flash_special)
     number, clocks = 1.3 * 12 * 12 * 8192 * 8192, 148 * 1.92e9
     assert half["softmax"] == pytest.approx(number / (16 * clocks), rel=0.01)
-    # twice as many, until the lanes decide: five operations for each, 75 Tflop/s
-    lanes = 5 * number / (75e12 / 2)
+    # twice as many, until the lanes decide: five operations for each, 72.7 Tflop/s
+    lanes = 5 * number / (72.7e12 / 2)
     assert twice["softmax"] == pytest.approx(max(number / (32 * clocks), lanes), rel=0.01)
     for device, row in devices().items():
         if row["architecture"] in ("volta", "turing", "ampere", "ada", "hopper"):
@@ -454,7 +457,7 @@ def test_operations_are_within_their_bars(reference_dir: Path) -> None:
 def test_power_and_power_limits_are_within_their_bars(reference_dir: Path) -> None:
     figures = _benchmark("gpu_error").power_figures(reference_dir)
     for device in ("V100", "Quadro"):
-        assert figures[f"{device} watts"][1] <= 0.20
+        assert figures[f"{device} watts"][1] <= 0.12
         assert figures[f"{device} slowdown under limits"][1] <= 0.10
 
 

@@ -32,7 +32,11 @@ def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
     stack = stacks()[ops.workload.implementation]
     own = [name for name in TILES_OF if streams_as_timed(stack) or not name.startswith("stream_")]
     family = family if cores else ""
-    return [*_of_stack(ops), *_of_products(family, format.name, as_timed(stack), own)]
+    cells = [*_of_stack(ops), *_of_products(family, format.name, as_timed(stack), own)]
+    if units.equals("ecc", "off")[0]:
+        row = next(row for row in _rows("gpu.csv") if row["quantity"] == "ecc_off")
+        cells.append(_cited("gpu.ecc_off", row, "value", "gpu.csv"))
+    return cells
 
 
 def _of_stack(ops: Operations) -> list[dict[str, object]]:

@@ -113,7 +113,9 @@ class GpuUnits:
         each = {s: _Rates.at(full * s, self.number, c) for s in set(speed.tolist())}
         self.rates = [each[s] for s in speed.tolist()]
         shared = constants().bandwidth_share
-        self.bandwidth, self.slower = self.number["bandwidth"] * shared, shared / c.bandwidth_share
+        unchecked = c.ecc_off if case.name["ecc"] == "off" else 1.0
+        self.bandwidth = self.number["bandwidth"] * unchecked * shared
+        self.slower = shared / c.bandwidth_share
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
         workload = case.ops.workload
         stack = stacks()[workload.implementation]

@@ -54,7 +54,8 @@ class Constants:
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile. output_cycles : to finish each of its
         outputs, where nothing else of the SM hides that.
-    bandwidth_share : of the main memory that a kernel reaches.
+    bandwidth_share : of the main memory that a kernel reaches. ecc_off : bandwidth of GDDR without
+        error correction over that with it inline.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
         lane; cache_share : share reached.
     slack : part of the shorter of compute and memory that the longer does not hide.
@@ -83,6 +84,7 @@ class Constants:
     tile_cycles: float
     output_cycles: float
     bandwidth_share: float
+    ecc_off: float
     cache_bytes: float
     lane_bytes: float
     cache_share: float

@@ -194,7 +194,9 @@ def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Devi
     special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
     tensor = units.flag("tensor") & (products.significand <= p.tensor_significand)
     own = tiles(p, units.names["architecture"], products.name, tensor, as_timed)
-    return Device(sms, hertz, rate, tensor, units.number("bandwidth"), lanes, cache, special, own)
+    # The share of it that kernels reach is that of HBM, and of GDDR that is checked inline.
+    bandwidth = units.number("bandwidth") * np.where(units.equals("ecc", "off"), p.ecc_off, 1.0)
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
 
 
 def _activity(p: PreparedGpu, part: slice | Array) -> Activity:

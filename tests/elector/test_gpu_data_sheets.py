@@ -1,0 +1,111 @@
+"""Figures of the boards' data sheets agree with one another."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import pytest
+
+import elector
+from elector.base.table import DATA
+from elector.base.units import parse
+from elector.evaluation.data_sheets import data_sheets
+from elector.machines.gpu.kernels import constants
+
+with (DATA / "accelerators" / "gpus.csv").open(newline="", encoding="utf-8") as stream:
+    BOARDS = {row["name"]: row for row in csv.DictReader(stream)}
+
+#: Lanes of fp32 of an SM or compute unit, by family: CUDA C++ programming guide, arithmetic
+#: instructions. AMD quotes fp32 of matrix cores (CDNA, CDNA 2) or of packed operands (CDNA 3):
+#: twice the 64 lanes, the rate of products.
+LANES = {
+    "pascal": 128,
+    "volta": 64,
+    "turing": 64,
+    "ampere": 128,
+    "ada": 128,
+    "hopper": 128,
+    "blackwell": 128,
+    "blackwell-rtx": 128,
+    "cdna": 128,
+}
+#: Chips for data centres of families that have more lanes elsewhere: GP100 and GA100.
+FEWER = {"P100": 64, "A100": 64, "A30": 64}
+#: Data sheets round to two digits (80 for 79.6) or three.
+ROUNDED = 0.01
+
+
+def quoted(row: dict[str, str]) -> float:
+    """Operations a second in fp32 by lanes and clock."""
+    chips = (lanes for chip, lanes in FEWER.items() if f" {chip}" in row["description"])
+    lanes = next(chips, LANES[row["architecture"]])
+    return 2.0 * lanes * float(row["sms"]) * float(parse(row["boost_clock"], "Hz"))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_fp32_is_what_the_lanes_do_at_the_clock_of_the_rates(name: str) -> None:
+    row = BOARDS[name]
+    assert float(row["fp32_rate"]) <= quoted(row) * (1.0 + ROUNDED)
+    assert float(row["fp32_rate"]) == pytest.approx(quoted(row), rel=ROUNDED)
+
+
+@pytest.mark.parametrize("name", ["h100-sxm-80gb", "h200-sxm-141gb", "gh200-96gb"])
+def test_hopper_is_quoted_at_the_clock_of_its_tensor_rates(name: str) -> None:
+    """67 Tflop/s hold at 1,980 MHz: at 1,830 MHz 132 SMs of 128 lanes do 61.8."""
+    assert pytest.approx(67e12, rel=2e-3) == 2 * 128 * 132 * 1980e6
+    assert float(BOARDS[name]["fp32_rate"]) == pytest.approx(2 * 128 * 132 * 1830e6, rel=1e-3)
+    assert "1,980 MHz" in data_sheets()[name, "fp32_rate"].text
+
+
+# ---- error correction ----
+
+#: Chips of memory come in these sizes for whole boards [MiB]: GB of a data sheet.
+FULL = tuple(1024 * gigabytes for gigabytes in (8, 16, 24, 48, 96))
+
+
+@pytest.mark.parametrize("name", [n for n, r in BOARDS.items() if r["memory"].startswith("gddr")])
+def test_inline_error_correction_is_what_the_capacity_says(name: str) -> None:
+    """It keeps its bits among the data: a sixteenth of what nvidia-smi would count."""
+    row = BOARDS[name]
+    counted = float(row["memory_capacity"].removesuffix(" MiB"))
+    share = counted / min(full for full in FULL if full >= counted)
+    assert (row["ecc"] == "inline") == (share <= 15 / 16), share
+    assert row["ecc"] != "beside" or name == "rtx-pro-6000", "GDDR7"
+    assert (name, "ecc") in data_sheets()
+
+
+def test_boards_with_memory_on_the_package_keep_the_bits_beside() -> None:
+    assert {r["ecc"] for r in BOARDS.values() if r["memory"].startswith("hbm")} == {"beside"}
+
+
+def test_without_inline_correction_memory_is_a_fifteenth_faster() -> None:
+    settings = {"workload.generate": 64, "workload.precision": "fp16"}
+
+    def token(ecc: str) -> float:
+        given = settings | {"accelerator.ecc": ecc, "workload.implementation": "tensorrt-llm"}
+        result: Any = elector.simulate("llama-2-7b", "a40", settings=given)
+        return float(result["time_per_output_token_s"])
+
+    inline, off = token("inline"), token("off")
+    assert 1.0 < inline / off <= constants().ecc_off == pytest.approx(16 / 15, rel=1e-3)
+    assert inline / off == pytest.approx(16 / 15, rel=0.02)  # weights are nearly all of a token
+    assert token("beside") == inline
+
+
+def test_both_models_of_time_see_it() -> None:
+    """The event model follows what the closed form says of one token."""
+    ratios = []
+    for ecc in ("inline", "off"):
+        given = {"accelerator.ecc": ecc, "workload.generate": 4, "workload.precision": "fp16"}
+        closed: Any = elector.simulate("gpt2", "a40", settings=given)["latency_s"]
+        ratios.append(elector.trace("gpt2", "a40", settings=given).timeline.seconds / closed)
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+
+
+def test_a_board_without_cites_what_it_gains() -> None:
+    def names(device: str) -> set[str]:
+        explained: Any = elector.explain("gpt2", device, "latency_s", settings={})
+        return {str(constant["name"]) for constant in explained["constants"]}
+
+    assert "gpu.ecc_off" in names("rtx-4090") and "gpu.ecc_off" not in names("l40s")
