@@ -5,10 +5,11 @@
 FOLDER as for gpu_timings.py. Fitted on at most 250 products above 50 us of each device and format
 of which gpu_timings.py keeps none out, timed by vLLM; loss and search as in fit_gpu.py, from each
 of a few starting points where operands have scales. Ampere keeps the constants of all GPUs, which
-were fitted on it, and so does int8. Flash attention: the best of a grid on at most 80 rows of each
-device and kind; with --flash what its blocks take in each stack, in the same way, with the rates
-of the families as they stand; with --quantise what kernels that quantise take of an SM. --without
-leaves a device out of its family. --write renews data/gpu_products.csv.
+were fitted on it, and so does int8. Attention: the best of a grid on at most 80 rows of each
+device and kind (--attention: that alone, shown); with --flash what its blocks take in each stack,
+in the same way, with the rates of the families as they stand; with --quantise what kernels that
+quantise take of an SM. --without leaves a device out of its family. --write renews
+data/gpu_products.csv.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import csv
 import itertools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import gpu_timings
@@ -25,13 +26,25 @@ import numpy as np
 from fit_gpu import off
 from gpu_rows import Compiled, kernel_only
 
-from elector.base.table import DATA, read_rows
+from elector.base.table import DATA
 from elector.machines.gpu import kernels
 from elector.machines.gpu.stacks import stacks
 
 Values = dict[str, float]
 Key = tuple[str, tuple[str, ...]]
 Rows = list[tuple[Compiled, np.ndarray]]
+#: Attention: as operations, seconds measured, its rows, and device, engine and kind of them.
+Timed = tuple[Compiled, np.ndarray, list[dict[str, object]], tuple[str, str, str]]
+DECODE = ("decode",)
+#: Constants of attention of a family.
+ATTENTION = (
+    "flash_share",
+    "flash_rows",
+    "flash_hidden",
+    "flash_special",
+    "stream_cycles",
+    "stream_share",
+)
 
 #: Families with rows of their own -> devices of the package.
 FAMILIES = {
@@ -75,8 +88,22 @@ WORKING = {
     "nvfp4": ("quantise.group.cycles", np.arange(0.0, 0.31, 0.05)),
 }
 #: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
-CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (1.0, 1.1)
+CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (0.8, 0.9, 1.0, 1.1)
+#: Grid of a family's decoding: share of the main memory's bandwidth, and cycles of a block.
+SHARES, STARTS = np.arange(0.7, 1.01, 0.05), np.arange(1000.0, 8001.0, 1000.0)
+#: What of an error in attention counts: rows beyond (of heads of 512 on Hopper, of few sequences on
+#: A100) ran kernels of another kind.
+MOST = 0.5
+#: Families whose blocks hold two tiles in turns: queries of a block (FlashAttention-4, section 3),
+#: part of the products that is hidden, cycles of a softmax over those of its exponentials. By the
+#: cycles of long prompts on B200 with heads of 64, 128 and 256: 1,620, 1,985 and 3,490 a tile, of
+#: which products at the peak rate are 542, 1,084 and 2,169.
+PAIRS = {"blackwell": {"flash_rows": 256.0, "flash_hidden": 0.5, "flash_special": 1.3}}
 SIZE, START, STOP = 250, 1.4, 1.01
+PAIRED = (
+    "; two tiles in turns: FlashAttention-4 (Zadouri et al. 2026), hidden part and cycles of a "
+    "softmax by long prompts on B200"
+)
 ALSO = "; tf32 as 16 bits: the same cores (assumed)"
 
 
@@ -159,15 +186,18 @@ def fit_own_quantising(folder: Path, engine: str) -> tuple[float, float]:
     return best
 
 
-def attending(folder: Path, devices: Iterable[str], engine: str) -> Rows:
-    """Attention of prompts and encoders, apart from rows left out."""
-    pairs = []
-    for device, kind in itertools.product(devices, ("prefill", "encoder")):
+def attending(
+    folder: Path, devices: Iterable[str], engine: str, kinds: Sequence[str] = ("prefill", "encoder")
+) -> list[Timed]:
+    """Attention as it was timed, apart from rows left out."""
+    timed = []
+    for device, kind in itertools.product(devices, kinds):
         some = gpu_timings.attention_rows(folder, device, engine, kind, left_out=False)
         if some:
             measured = np.array([float(str(r["latency"])) * 1e-3 for r in some])
-            pairs.append((gpu_timings.attention(some, device, engine, kind), measured))
-    return pairs
+            ours = gpu_timings.attention(some, device, engine, kind)
+            timed.append((ours, measured, some, (device, engine, kind)))
+    return timed
 
 
 def missed(data: Rows) -> float:
@@ -176,36 +206,51 @@ def missed(data: Rows) -> float:
     return float(np.concatenate([off(c.seconds(now, alone) / t) for c, t in data]).mean())
 
 
-def fit_flash(folder: Path, family: str, without: str) -> float:
-    """Rate of flash attention over that inside a tile: the best of a grid, or the one that stands
-    where none is better by a percent."""
-    data = attending(folder, [d for d in FLASH[family] if d != without], "vllm")
+def strayed(timed: list[Timed]) -> float:
+    """The same of attention, as constants stand: the mean of devices and kinds."""
+    errors = []
+    for ours, measured, some, which in timed:
+        seconds = gpu_timings.attention_seconds(ours, some, *which)
+        errors.append(np.minimum(off(seconds / measured), MOST).mean())
+    return float(np.mean(errors))
+
+
+def fit_attention(folder: Path, family: str, without: str) -> Values:
+    """Rate of flash attention over that inside a tile, and what decoding takes: the best of grids,
+    or what stands where none is better by a percent."""
+    devices = [d for d in FLASH[family] if d != without]
     own = kernels.measured_tiles().setdefault((family, "bf16"), {})
-    before = own["flash_share"] = standing(family)
-    best = (0.99 * missed(data), before)
-    for share in np.arange(0.4, 1.01, 0.05):
-        own["flash_share"] = float(share)
-        best = min(best, (missed(data), float(share)))
-    own["flash_share"] = best[1]
-    print(family, "flash", best, file=sys.stderr)
+    own |= PAIRS.get(family, {})
+    prompts, tokens = attending(folder, devices, "vllm"), attending(folder, devices, "vllm", DECODE)
+    rates = [{"flash_share": float(share)} for share in np.arange(0.4, 1.01, 0.05)]
+    streams = [
+        {"stream_share": float(share), "stream_cycles": float(cycles)}
+        for share, cycles in itertools.product(SHARES, STARTS)
+    ]
+    values = best_of(own, rates, prompts) | best_of(own, streams, tokens)
+    print(family, "attention", values, strayed(prompts), strayed(tokens), file=sys.stderr)
+    return PAIRS.get(family, {}) | values
+
+
+def best_of(own: Values, grid: Sequence[Values], timed: list[Timed]) -> Values:
+    """The constants of a grid that miss least, left in `own`; those that stand have a percent."""
+    before = {name: own.get(name, getattr(kernels.constants(), name)) for name in grid[0]}
+    best = (0.99 * strayed(timed), before)
+    for values in grid:
+        own |= values
+        best = min(best, (strayed(timed), values), key=lambda pair: pair[0])
+    own |= best[1]
     return best[1]
-
-
-def standing(family: str) -> float:
-    """Rate of flash attention of a family as the table has it."""
-    rows = read_rows(DATA / "gpu_products.csv")
-    rates = [r["flash_share"] for r in rows if r["architecture"] == family and r["flash_share"]]
-    return float(rates[0]) if rates else kernels.constants().flash_share
 
 
 def fit_blocks(folder: Path, engine: str) -> Values:
     """What a block of an engine's flash attention takes to start and to end [cycles], and the rate
     of its products over that of the family: the best of a grid on all families together."""
-    data = attending(folder, [d for devices in FLASH.values() for d in devices], engine)
+    timed = attending(folder, [d for devices in FLASH.values() for d in devices], engine)
     own, best = stacks()[gpu_timings.ATTENDING[engine]], (np.inf, 0.0, 1.0)
     for start, rate in itertools.product(CYCLES, RATES):
         own["flash.start"], own["flash.rate"] = start, rate
-        best = min(best, (missed(data), start, rate))
+        best = min(best, (strayed(timed), start, rate))
     print(engine, "blocks", best, file=sys.stderr)
     return {"flash.start": best[1], "flash.rate": best[2]}
 
@@ -224,17 +269,17 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
     """Evidence and source of a row."""
     if family in ALIKE:
         return "assumed", (
-            f"flash attention as {ALIKE[family]}, products as all GPUs: compute capability 12.0 "
+            f"attention as {ALIKE[family]}, products as all GPUs: compute capability 12.0 "
             "multiplies by mma.sync, as they do, and has no tcgen05 (PTX ISA, tcgen05: targets)"
         )
     which = "" if len(formats) == 1 or formats[0] == "bf16" else f" in {formats[0]}"
-    what = f"products{which}" if "tensor_share" in values else "flash attention"
+    what = f"products{which}, and attention" if "tensor_share" in values else "attention"
     version = gpu_timings.VERSIONS.get(FLASH[family][0], gpu_timings.VERSION)
     source = (
         f"fitted by benchmarks/fit_gpu_products.py on {what} timed by vLLM {version} "
         "(aiconfigurator-core 0.12.0)"
     )
-    return "derived", source + ALSO * ("tf32" in formats)
+    return "derived", source + PAIRED * (family in PAIRS) + ALSO * ("tf32" in formats)
 
 
 def main() -> None:
@@ -244,11 +289,16 @@ def main() -> None:
     parser.add_argument("--without", default="")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--flash", action="store_true", help="blocks of flash attention by stack")
+    parser.add_argument("--attention", action="store_true", help="attention by family, alone")
     parser.add_argument("--quantise", action="store_true", help="kernels that quantise")
     given = parser.parse_args()
     if given.flash:  # shown, for data/implementations.csv
         for engine in gpu_timings.ATTENDING:
             print(engine, fit_blocks(given.folder, engine))
+        return
+    if given.attention:
+        for family in FLASH:
+            print(family, fit_attention(given.folder, family, given.without))
         return
     if given.quantise:
         for kind in WORKING:
@@ -263,16 +313,15 @@ def main() -> None:
             if data:
                 fitted[family, formats] = fit((family, formats), data)
     for family in FLASH if not given.without else ():
-        share = fit_flash(given.folder, family, given.without)
+        values = fit_attention(given.folder, family, given.without)
         for formats in dict.fromkeys(
             (FORMATS["bfloat16"], *(own for name, own in fitted if name == family))
         ):
-            fitted.setdefault((family, formats), {})["flash_share"] = share
+            fitted.setdefault((family, formats), {}).update(values)
     for family, other in ALIKE.items() if not given.without else ():
+        alike = fitted[other, FORMATS["bfloat16"]]
         for formats in FORMATS.values():
-            fitted[family, formats] = dict(
-                flash_share=fitted[other, FORMATS["bfloat16"]]["flash_share"]
-            )
+            fitted[family, formats] = {name: alike[name] for name in ATTENTION if name in alike}
     if given.write:
         write(fitted)
     else:

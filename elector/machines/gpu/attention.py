@@ -4,7 +4,13 @@
 queries of a head and goes along the keys; scores never leave the SM. Its products run at the
 rate of a tile without a start for each slice of keys, and the exponentials of its softmax take
 their own turn: 16 a cycle and SM (32 on Blackwell Ultra), which is what separates head sizes 64
-and 128 in kernels of Ampere, Ada, Hopper and Blackwell.
+and 128 in kernels of Ampere, Ada, Hopper and Blackwell. Both happen where the block is: few
+blocks leave SMs idle, and under a causal mask the longest block has twice the work of the mean,
+which is over last.
+
+On Blackwell a block has two tiles of 128 queries in turns: while one is in its softmax, the other
+multiplies (Zadouri et al. 2026, FlashAttention-4), which hides `flash_hidden` of the products.
+It needs the scores and outputs of both in the 512 columns of tensor memory: heads up to 128.
 
 What a block takes to start and to end belongs to the kernel, and so to the software stack: 6,000 to
 14,000 cycles where it was timed, on chips of four families alike (`flash.start`).
@@ -17,6 +23,7 @@ matrix-vector kernel for it, or split the keys over the SMs (Flash-Decoding).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,36 +42,95 @@ Array = np.ndarray
 PLAIN: Mapping[str, float] = {"flash.start": 0.0, "flash.rate": 1.0}
 
 
+#: Bytes of k of a matrix instruction (PTX ISA: 16 numbers of 16 bits, 32 of 8): heads are padded.
+STEP_BYTES = 32.0
+#: Largest head whose outputs, 128 queries in fp32, leave room for scores in the 256 KB of registers
+#: (or tensor memory) of an SM; of a larger one a block holds half as many queries, or fewer.
+WIDEST = 256.0
+#: Largest head of which two tiles of 128 queries fit, with their scores.
+PAIRED = 128.0
+
+
+@dataclass(frozen=True)
+class FlashBlocks:
+    """Blocks of R products inside flash attention, of D designs.
+
+    rows : (D,) or (R, D) queries of a block. head, keys : (R, D) sides of the products. waves :
+    (R, D) rounds of blocks over the SMs, and what the longest takes beyond them. starts : (R, D)
+    the same without the latter: every block starts once. even : (R, D) blocks over SMs.
+    """
+
+    rows: Array
+    head: Array
+    keys: Array
+    waves: Array
+    starts: Array
+    even: Array
+
+    @property
+    def spread(self) -> Array:
+        """(R, D) seconds of the softmax of the blocks over those of one that fills all SMs."""
+        return np.asarray(self.waves / self.even)
+
+
+def flash_blocks(c: Constants, d: Device, p: GpuProducts, along: Array) -> FlashBlocks:
+    """How flash attention cuts its products.
+
+    along : (R, 1) whether the sum of a product lies along the head (scores), not along keys.
+    """
+    e = d.tiles or c
+    step = STEP_BYTES / p.width
+    head = np.ceil(np.where(along, p.k, p.n) / step) * step
+    rows = e.flash_rows / np.ceil(head / WIDEST)
+    blocks = np.ceil(p.m / rows) * p.batch
+    starts = waves(e, blocks, d.sms)
+    keys = np.where(along, p.n, p.k)
+    # Whoever comes last has the longest block, and the others wait for it.
+    return FlashBlocks(rows, head, keys, starts + (p.longest - 1.0), starts, blocks / d.sms)
+
+
 def flash_seconds(
-    c: Constants, d: Device, p: GpuProducts, starts: Array, stack: Mapping[str, float] = PLAIN
-) -> Array:
-    """(R, D) seconds that follow the clock of the products inside flash attention.
+    c: Constants,
+    d: Device,
+    p: GpuProducts,
+    starts: Array,
+    along: Array,
+    stack: Mapping[str, float] = PLAIN,
+) -> tuple[Array, Array]:
+    """(R, D) seconds that follow the clock of the products inside flash attention, and (R, D) those
+    of the softmax between them over those of one that fills all SMs.
 
     starts : (R, 1) whether the kernel starts with this product: its blocks start once.
+    along : (R, 1) whether the sum of a product lies along the head (scores), not along keys.
     stack : constants of the software stack, whose kernel it is; `flash.start` and `flash.rate`.
     """
-    blocks = np.ceil(p.m / c.flash_rows) * p.batch
+    b = flash_blocks(c, d, p, along)
     # A block loads the other operand once; its own stays in registers.
     e = d.tiles or c
     rate = inside_rate(c, d, p, e.flash_share / c.flash_share) * c.flash_share
     rate = rate * stack["flash.rate"]
-    each = c.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
-    cycles = each * p.k * p.n + (stack["flash.start"] or e.tile_cycles) * (starts > 0)
-    return np.asarray(cycles * waves(e, blocks, d.sms) / d.clock)
+    each = e.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
+    each = each * np.where(b.head <= PAIRED, 1.0 - e.flash_hidden, 1.0)
+    starting = (stack["flash.start"] or e.tile_cycles) * (starts > 0)
+    cycles = each * b.keys * b.head * b.waves + starting * b.starts
+    return np.asarray(cycles / d.clock), np.asarray(b.spread * e.flash_special)
 
 
-def flash_loads(c: Constants, p: GpuProducts) -> Array:
+def flash_loads(c: Constants, d: Device, p: GpuProducts) -> Array:
     """(R, D) bytes flash attention takes from the cache: each block the other operand once."""
-    return np.asarray(np.ceil(p.m / c.flash_rows) * p.batch * p.k * p.n * p.width)
+    rows = (d.tiles or c).flash_rows
+    return np.asarray(np.ceil(p.m / rows) * p.batch * p.k * p.n * p.width)
 
 
-def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> tuple[Array, Array]:
+def stream_seconds(
+    c: Constants, d: Device, p: GpuProducts, touched: Array, timed: bool = False
+) -> tuple[Array, Array]:
     """(R, D) seconds of products that pass over a cache: computing, which follows the clock, and
     beside it `cache_seconds`.
 
     The cache lies along n (scores) or k (context) and falls into pieces of 256 keys, each
     worked off by one SM; a matrix instruction takes 16 rows whether they are queries or not.
-    touched : (R, D) bytes of the operands.
+    touched : (R, D) bytes of the operands. timed : see `streaming`.
     """
     keys = np.maximum(p.k, p.n)
     pieces = p.batch * np.maximum(keys / SPLIT_DEPTH, 1.0)
@@ -72,8 +138,18 @@ def stream_seconds(c: Constants, d: Device, p: GpuProducts, touched: Array) -> t
     rows = np.ceil(p.m / c.stream_rows) * c.stream_rows
     piece = rows * np.minimum(keys, SPLIT_DEPTH) * np.minimum(p.k, p.n)
     # Each sequence and head starts a block: short caches of many are little else.
-    starts = np.maximum(p.batch / d.sms, 1.0) * c.tile_cycles
+    starts = np.maximum(p.batch / d.sms, 1.0) * streaming(c, d, timed)[0]
     computing = (rounds * piece / inside_rate(c, d, p) + starts) / d.clock
     # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
     idle = rounds * d.sms / pieces
     return computing, cache_seconds(c, d, touched) * idle
+
+
+def streaming(c: Constants, d: Device, timed: bool) -> tuple[Array | float, Array | float]:
+    """(D,) cycles of a sequence and head of a pass over a cache, and the share of the main memory
+    that it reaches.
+
+    timed : whether it runs on the kernels that a family's constants were fitted on.
+    """
+    e = d.tiles if timed and d.tiles is not None else c
+    return e.stream_cycles, e.stream_share

@@ -14,6 +14,7 @@ from elector.machines.gpu.stacks import (
     quantising_kind,
     splits_of,
     stacks,
+    streams_as_timed,
 )
 from elector.operations.rows import Operations
 
@@ -28,8 +29,10 @@ def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
     names, codes = units.names["architecture"]
     family, format = str(names[int(codes[0])]), ops.format.products
     cores = bool(units.flag("tensor")[0]) and format.significand <= constants().tensor_significand
-    timed = as_timed(stacks()[ops.workload.implementation])
-    return [*_of_stack(ops), *_of_products(family if cores else "", format.name, timed)]
+    stack = stacks()[ops.workload.implementation]
+    own = [name for name in TILES_OF if streams_as_timed(stack) or not name.startswith("stream_")]
+    family = family if cores else ""
+    return [*_of_stack(ops), *_of_products(family, format.name, as_timed(stack), own)]
 
 
 def _of_stack(ops: Operations) -> list[dict[str, object]]:
@@ -51,10 +54,12 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     ]
 
 
-def _of_products(family: str, format: str, timed: bool) -> list[dict[str, object]]:
+def _of_products(
+    family: str, format: str, timed: bool, names: list[str]
+) -> list[dict[str, object]]:
     """Constants of products; family : of chips, "" where what was timed on it does not count.
 
-    timed : see `as_timed`.
+    timed : see `as_timed`. names : constants that the family may have of its own.
     """
     format, mine = family_tiles(family, format, timed)
     shared = {row["quantity"]: row for row in _rows("gpu.csv")}
@@ -64,7 +69,7 @@ def _of_products(family: str, format: str, timed: bool) -> list[dict[str, object
             own = row
     cells = []
     for name in TILES_OF:
-        if name in mine:
+        if name in mine and name in names:
             row = {**own, "unit": shared[name]["unit"]}
             cells.append(_cited(f"{family}.{format}.{name}", row, name, "gpu_products.csv"))
         else:

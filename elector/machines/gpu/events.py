@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.describe.workload import PROMPTS
+from elector.machines.gpu.attention import PAIRED, STEP_BYTES, WIDEST
 from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
@@ -30,14 +31,17 @@ from elector.machines.gpu.kernels import (
 )
 from elector.machines.gpu.stacks import (
     alone,
+    along_heads,
     as_timed,
     in_flash,
     kernels,
     passes,
+    prompt_softmaxes,
     quantised,
     quantising,
     splitting,
     stacks,
+    streams_as_timed,
     transposed,
 )
 from elector.machines.pieces import Case, LayerRun, RowWork, cut
@@ -121,6 +125,8 @@ class GpuUnits:
         self.quantised = quantised(case.ops.rows, workload)
         self.splits = splitting(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate
+        self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
+        self.streaming = c if streams_as_timed(stack) else constants()
         self.first = _starts(case)
         # Products without a model around them are timed one list after another.
         self.alone = alone(case.ops.rows)
@@ -135,8 +141,12 @@ class GpuUnits:
     def tiled(self, row: int) -> bool:
         """Whether a row is a product of its own, in tiles."""
         own, flash = self.case.ops.rows[row], self.case.ops.workload.attention == "flash"
-        streamed = own.in_attention and own.phase == "decode"
-        return own.matmul and not streamed and not (flash and in_flash(own))
+        return own.matmul and not self.streamed(row) and not (flash and in_flash(own))
+
+    def streamed(self, row: int) -> bool:
+        """Whether a row is a product over a cache."""
+        own = self.case.ops.rows[row]
+        return own.matmul and own.in_attention and own.phase == "decode"
 
     def turns(self, row: int) -> bool:
         """Main memory and the processors work side by side."""
@@ -182,7 +192,8 @@ class GpuUnits:
         share = 1.0 if inside else self.c.vector_share
         computing = elements * row.simple / (at.lanes * share)
         functions = elements * row.special / at.special
-        computing, moving = max(computing, functions), self._passed(r, float(self.passes[r]))
+        computing = max(computing, functions) * self._spread(r)
+        moving = self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
 
     def _quantising(self, r: int) -> float:
@@ -208,31 +219,67 @@ class GpuUnits:
         rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
         macs = rows * k * n * batch
         pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
-        starts = max(batch / self.number["sms"], 1.0) * constants().tile_cycles
+        starts = max(batch / self.number["sms"], 1.0) * self.streaming.stream_cycles
         cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
         return float(cycles / self.rates[r].clock)
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
         ops, i, c = self.case.ops, self.i, self.c
-        m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        whole_k, whole_n = self.whole[0][r, i], self.whole[1][r, i]
+        k, n = (float(x[r, i]) for x in (ops.k, ops.n))
+        whole_k, whole_n = float(self.whole[0][r, i]), float(self.whole[1][r, i])
         # Of a block on the diagonal nothing is skipped.
-        diagonal = (c.flash_rows - 1.0) / 2.0
-        k = min(k + diagonal * (whole_k > k), float(whole_k))
-        n = min(n + diagonal * (whole_n > n), float(whole_n))
-        blocks = np.ceil(m / c.flash_rows) * batch
+        diagonal = (constants().flash_rows - 1.0) / 2.0
+        k = min(k + diagonal * (whole_k > k), whole_k)
+        n = min(n + diagonal * (whole_n > n), whole_n)
+        head, keys = (k, n) if along_heads(ops.rows[r]) else (n, k)
+        step = STEP_BYTES / self.width
+        head = float(np.ceil(head / step) * step)
         general = constants().flash_share
         rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
-        each = k * n * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
-        each += (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
+        each = keys * head * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
+        if head <= PAIRED:
+            each *= 1.0 - c.flash_hidden
+        start = (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
+        rounds, last = self._rounds(r, head)
+        return float(rounds * (each + start) + last * each)
+
+    def _rounds(self, r: int, head: float) -> tuple[float, float]:
+        """Rounds of blocks of flash attention over the SMs, and what the longest of them, which a
+        mask leaves most of its keys, takes beyond these, in blocks of the mean length."""
+        ops, i, c = self.case.ops, self.i, self.c
+        m, batch = float(ops.m[r, i]), float(ops.batch[r, i])
+        rows = c.flash_rows / np.ceil(head / WIDEST)
+        blocks = float(np.ceil(m / rows)) * batch
+        seen, most = (
+            (ops.n[r, i], self.whole[1][r, i])
+            if along_heads(ops.rows[r])
+            else (ops.k[r, i], self.whole[0][r, i])
+        )
+        diagonal = constants().flash_rows - 1.0
+        beyond = 0.0
+        if most > seen:
+            ramp = min(float(ops.span[r, i]), m - 1.0) / 2.0
+            mean = min(seen + diagonal / 2.0, most)
+            beyond = max(min(seen + ramp + diagonal, most) - mean, 0.0) / mean
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:
-            return float(each)
+            return 1.0, beyond
         # Part of the last round's idle processors is taken by what runs beside it.
         share = rest / self.number["sms"]
-        last = c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0
-        return float((whole + last) * each)
+        return whole + (c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0), beyond
+
+    def _spread(self, r: int) -> float:
+        """Seconds of a softmax inside flash attention over those of one that fills all SMs."""
+        if r not in self.softmaxes:
+            return 1.0
+        scores, c = self.softmaxes[r], self.c
+        step = STEP_BYTES / self.width
+        head = float(np.ceil(self.case.ops.k[scores, self.i] / step) * step)
+        rows = c.flash_rows / np.ceil(head / WIDEST)
+        m, batch = (float(x[scores, self.i]) for x in (self.case.ops.m, self.case.ops.batch))
+        even = np.ceil(m / rows) * batch / self.number["sms"]
+        return float(sum(self._rounds(scores, head)) / even * c.flash_special)
 
     def _inside(self, r: int, share: float = 1.0) -> float:
         """Multiply-accumulates a cycle inside a tile; share : what tensor cores keep of theirs."""
@@ -295,6 +342,8 @@ class GpuUnits:
             moved /= self.append_rate  # a copy holds the memory for longer than its bytes
         if self.tiled(row):
             moved *= self.slower  # and so do products that reach less of it
+        if self.streamed(row):
+            moved *= constants().bandwidth_share / self.streaming.stream_share
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -64,8 +64,12 @@ class Constants:
     vector_share : of the fp32 rate that element-wise work reaches.
     special_share : exponentials, roots and divisions a cycle, at most for each lane.
     flash_rows : queries (keys, backward) that a block of flash attention holds.
-    flash_share : rate of its products over that inside a tile.
+    flash_share : rate of its products over that inside a tile. flash_hidden : part of them that
+        its softmax hides, where a block has two tiles in turns. flash_special : cycles of its
+        softmax over those of its exponentials alone.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
+    stream_cycles : cycles of a pass over a cache to start and to finish a sequence and head.
+    stream_share : of the main memory bandwidth that such a pass reaches.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
     clock_floor : lowest clock over the boost clock.
     reserved : bytes of main memory held by context and libraries.
@@ -89,7 +93,11 @@ class Constants:
     special_share: float
     flash_rows: float
     flash_share: float
+    flash_hidden: float
+    flash_special: float
     stream_rows: float
+    stream_cycles: float
+    stream_share: float
     voltage_knee: float
     voltage_floor: float
     clock_floor: float
@@ -115,7 +123,8 @@ class TileConstants:
     Each (D,), named as in `Constants`, which stands in for families without rows, and where the
     lanes multiply: what was timed on tensor cores says nothing of them.
 
-    tensor_share, operand_share, wave_share, tile_cycles, output_cycles, flash_share : (D,).
+    tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
+    flash_rows, flash_hidden, flash_special, stream_cycles, stream_share : (D,) of attention.
     bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
@@ -126,6 +135,11 @@ class TileConstants:
     output_cycles: Array
     flash_share: Array
     bandwidth_share: Array
+    flash_rows: Array
+    flash_hidden: Array
+    flash_special: Array
+    stream_cycles: Array
+    stream_share: Array
 
 
 #: Bytes of a number of 16 bits.
@@ -234,6 +248,7 @@ class GpuProducts:
     first, second : (R, D) elements of a row of the operands as they lie in memory.
     width : (R, 1) bytes of an operand's element where it is multiplied.
     backward : (R, 1) gradients. splits : parts into which k is cut at most.
+    longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
     """
 
     m: Array
@@ -245,6 +260,7 @@ class GpuProducts:
     width: Array
     backward: Array
     splits: float = float(SPLITS[-1])
+    longest: Array | float = 1.0
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:

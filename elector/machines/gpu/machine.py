@@ -38,7 +38,12 @@ from elector.machines.contract import (
     nothing_to_complete,
     sum_rows,
 )
-from elector.machines.gpu.attention import flash_loads, flash_seconds, stream_seconds
+from elector.machines.gpu.attention import (
+    flash_loads,
+    flash_seconds,
+    stream_seconds,
+    streaming,
+)
 from elector.machines.gpu.automatic import alike, automatic, chips_of
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
@@ -56,21 +61,23 @@ from elector.machines.gpu.kernels import (
     tiles,
     vector_seconds,
 )
+from elector.machines.gpu.sizes import sizes
 from elector.machines.gpu.stacks import (
     CHUNKS,
     IMPLEMENTATIONS,
     SERVING_ONLY,
     alone,
+    along_heads,
     appended,
     as_timed,
     in_flash,
     kernels,
     passes,
+    prompt_softmaxes,
     quantised,
     quantising,
-    splitting,
     stacks,
-    transposed,
+    streams_as_timed,
 )
 from elector.machines.tiling import Memories, TilingPlan, plan
 from elector.operations.rows import Operations, unpacked
@@ -96,7 +103,8 @@ class PreparedGpu:
 
     index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
     (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
-    products in tiles, inside flash attention, over a cache, and the rest. stack : constant of the
+    products in tiles, inside flash attention, over a cache, and the rest. softmaxes : places of
+    those inside flash attention, and of the products of their scores. stack : constant of the
     software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
     whether activations are turned into another format first. appends : places of rows that append
     to a cache.
@@ -110,6 +118,7 @@ class PreparedGpu:
     tiled: Array
     flash: Array
     streams: Array
+    softmaxes: list[tuple[int, int]]
     vectors: Array
     constants: Constants
     stack: dict[str, float]
@@ -136,6 +145,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         memory,
         plan_index,
         *_products(ops),
+        prompt_softmaxes(ops.rows, w.attention),
         ops.where(matmul=False),
         constants(),
         stack,
@@ -199,6 +209,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     memory = memory_seconds(c, d, moved) * count
     memory[p.appends] /= p.stack["append.rate"]
     memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
+    memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
     moved, touched = moved + crossing, touched + through
     seconds = compute, memory, p.stack["kernel"] * times
     clocked = _clocked(c, d, units, seconds, passing, tuple(x * count for x in quantising))
@@ -267,21 +278,24 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
 
     touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
     """
-    c, count = p.constants, p.ops.count[:, index]
+    c, ops, count = p.constants, p.ops, p.ops.count[:, index]
     compute, passing = np.zeros(count.shape), np.zeros(count.shape)
     if p.tiled.size:
         first, place = combinations([index, *d.of_products])
-        tiled = _sizes(p, p.tiled, index[first])
+        tiled = sizes(ops, p.stack, p.tiled, index[first])
         seconds, splits = product_seconds(c, d.some(first), tiled)
         compute[p.tiled] = columns(seconds, place)
         touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
-        flash = _sizes(p, p.flash, index, c.flash_rows)
-        compute[p.flash] = flash_seconds(c, d, flash, p.kernels[p.flash][:, None], p.stack)
-        touched[p.flash] = flash_loads(c, flash)
+        flash = sizes(ops, p.stack, p.flash, index, c.flash_rows)
+        along = np.array([[along_heads(ops.rows[r])] for r in p.flash])
+        starts = p.kernels[p.flash][:, None]
+        compute[p.flash], spread = flash_seconds(c, d, flash, starts, along, p.stack)
+        touched[p.flash] = flash_loads(c, d, flash)
     if p.streams.size:
-        streams = _sizes(p, p.streams, index)
-        own = stream_seconds(c, d, streams, touched[p.streams])
+        streams = sizes(ops, p.stack, p.streams, index)
+        timed = streams_as_timed(p.stack)
+        own = stream_seconds(c, d, streams, touched[p.streams], timed)
         compute[p.streams], passing[p.streams] = own
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
@@ -289,6 +303,8 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     share = np.where(p.passes[v] > 0, c.vector_share, 1.0)[:, None]
     compute[v] = vector_seconds(c, d, simple / share, special)
     passing[v] = cache_seconds(c, d, touched[v])
+    for softmax, scores in p.softmaxes:
+        compute[softmax] *= spread[np.searchsorted(p.flash, scores)]
     for each in (compute, passing):
         _unpack(p, each, index)
     return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
@@ -304,32 +320,6 @@ def _unpack(p: PreparedGpu, seconds: Array, index: Array) -> None:
         again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
         seconds[product] = np.maximum(seconds[product], seconds[r] * again)
         seconds[r] = 0.0
-
-
-def _sizes(p: PreparedGpu, rows: Array, index: Array, blocks: float = 1.0) -> GpuProducts:
-    """The products at `rows` of the designs.
-
-    blocks : keys (or queries) that are skipped together where a mask hides them: the half of a
-        block on the diagonal that it hides is computed all the same.
-    """
-    ops = p.ops
-    named = [ops.rows[r] for r in rows]
-    m, k, n, batch = (x[rows][:, index] for x in (ops.m, ops.k, ops.n, ops.batch))
-    whole_k, whole_n = (x[rows][:, index] for x in ops.whole_sides())
-    more = (blocks - 1.0) / 2.0
-    across = np.array([transposed(row) for row in named], dtype=bool)[:, None]
-    backward = np.array([row.phase == "backward" for row in named], dtype=bool)[:, None]
-    return GpuProducts(
-        m,
-        np.where(whole_k > k, np.minimum(k + more, whole_k), k),
-        np.where(whole_n > n, np.minimum(n + more, whole_n), n),
-        batch,
-        first=np.where(across, m, whole_k),
-        second=whole_n,
-        width=np.full((rows.size, 1), ops.format.products.width),
-        backward=backward,
-        splits=splitting(p.stack, ops.workload),
-    )
 
 
 def _start(p: PreparedGpu, index: Array) -> Array:

@@ -66,6 +66,7 @@ def stacks() -> dict[str, dict[str, float]]:
     scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
     of a product); flash.rate : rate of its products over that of the family of chips.
+    stream.as_timed : 1 where a pass over a cache runs on the kernels of gpu_products.csv.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
@@ -129,6 +130,11 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     if row.matmul:
         return product
     return 0.0 if row.part is RowPart.UNPACKED else table[f"{category(row)}.kernels"]
+
+
+def streams_as_timed(stack: dict[str, float]) -> bool:
+    """Whether a pass over a cache runs on the kernels that a family's constants were fitted on."""
+    return stack.get("stream.as_timed", 0.0) > 0.0
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -227,6 +233,26 @@ def alone(rows: tuple[Row, ...]) -> bool:
 def in_flash(row: Row) -> bool:
     """Whether flash attention, or its kernel of decoding, holds a product."""
     return row.matmul and fusible(row)
+
+
+#: Products of the heads whose sum lies along the head; that of the others along keys or queries.
+_ALONG_HEADS = frozenset({Role.SCORES, Role.PROBABILITIES, Role.RELATIVE_POSITIONS})
+
+
+def along_heads(row: Row) -> bool:
+    """Whether a product inside flash attention sums along the head."""
+    return row.role in _ALONG_HEADS
+
+
+def prompt_softmaxes(rows: tuple[Row, ...], attention: str) -> list[tuple[int, int]]:
+    """Places of softmaxes inside flash attention of prompts, and of the products before them."""
+    pairs, scores = [], -1
+    for i, row in enumerate(rows):
+        if in_flash(row) and row.role is Role.SCORES and row.part is not RowPart.GRADIENT:
+            scores = i
+        elif attention == "flash" and row.kind == "softmax" and fusible(row) and scores >= 0:
+            pairs.append((i, scores))
+    return [(i, r) for i, r in pairs if rows[r].phase == rows[i].phase != "decode"]
 
 
 def _one_kernel(rows: tuple[Row, ...], launches: list[float]) -> list[float]:
