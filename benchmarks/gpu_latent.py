@@ -9,7 +9,7 @@ fit (--fitted: up to 150 of the others). What the timings hold beside what an en
 - *A graph of one module*, replayed: `REPLAY` of gpu_timings.py.
 - *Weights in the cache*: the module runs again and again (collect_mla_module.py), and where all of
   its weights fit into the second-level cache they are not fetched anew.
-- *A chain of plain PyTorch* in vLLM's, but for B200: norms and rotary positions run kernel by
+- *A chain of plain PyTorch* in vLLM's 0.24, but for B200: norms and rotary positions run kernel by
   kernel, which no engine that serves does. The package says so itself (collection_meta.yaml of
   b200_sxm/mla/vllm: timed again with fused kernels; rows of all other devices are the old ones).
 """
@@ -56,8 +56,10 @@ LATENT = {
 }
 #: Engine of the package -> its version and stack of this program.
 ENGINES = {"vllm": ("0.24.0", "vllm"), "trtllm": ("1.3.0rc20", "tensorrt-llm")}
-#: Devices whose modules vLLM runs with fused kernels.
-FUSED = ("b200_sxm",)
+#: Whose attention it is: a later file has others beside it.
+MODEL = "deepseek-ai/DeepSeek-V3"
+#: Devices whose modules vLLM runs with fused kernels: B200, timed again, GB300 by a later version.
+FUSED = {"b200_sxm": "0.24.0", "gb300": "0.27.0"}
 #: Kernels of plain PyTorch in the place of three fused ones (norms of the two ranks, rotary
 #: positions): 8 of each norm, 13 of rotary positions and the copy of turned queries, less 3; and
 #: what each takes in a graph: 46 to 50 us for all, GB200 over B200 beside what TensorRT-LLM says.
@@ -83,13 +85,15 @@ def number(r: dict[str, object], name: str) -> float:
 def timings(folder: Path, device: str, engine: str, phase: str, left_out: bool = True) -> Rows:
     """Rows of one device and engine in bf16, those left out of every fit or others."""
     name, size = LATENT[phase][0], FEW if left_out else FITTED
-    path = folder / "systems" / "data" / device / "mla" / engine / ENGINES[engine][0] / name
+    version = FUSED.get(device, "0.24.0") if engine == "vllm" else ENGINES[engine][0]
+    path = folder / "systems" / "data" / device / "mla" / engine / version / name
     if not path.exists():
         return []
     kept = [
         r
         for r in parquet.read_table(path).to_pylist()
         if r["gemm_type"] == r["kv_cache_dtype"] == r["mla_dtype"] == "bfloat16"
+        and r.get("model", MODEL) == MODEL
         and r["latency"] * 1e-3 > gpu_timings.LEAST
         and left_out
         == gpu_timings.held_out((device, "mla", *(v for k, v in r.items() if k not in OUTSIDE)))
