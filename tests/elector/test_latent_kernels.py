@@ -203,21 +203,23 @@ def test_events_agree_with_the_formula(device: str, heads: int, batch: int, leng
 # ---- experts ----
 
 
+MIXTURE: dict[str, object] = {
+    "model": "llama-2-7b",
+    "accelerator": H100,
+    "model.layers": 1,
+    "model.experts": 16,
+    "model.experts_per_token": 4,
+    "model.expert_feed_forward": 1024,
+    "model.routing": 0,
+    "workload.sequence_length": 512,
+    "workload.precision": "fp8",
+    "workload.attention": "flash",
+    "workload.implementation": "vllm",
+}
+
+
 def _mixture(**changes: object) -> Operations:
-    cells: dict[str, object] = {
-        "model": "llama-2-7b",
-        "accelerator": H100,
-        "model.layers": 1,
-        "model.experts": 16,
-        "model.experts_per_token": 4,
-        "model.expert_feed_forward": 1024,
-        "model.routing": 0,
-        "workload.sequence_length": 512,
-        "workload.precision": "fp8",
-        "workload.attention": "flash",
-        "workload.implementation": "vllm",
-        **{key.replace("__", "."): value for key, value in changes.items()},
-    }
+    cells = MIXTURE | {key.replace("__", "."): value for key, value in changes.items()}
     group = next(iter(resolve(columns_of(cells), 1)))
     return build(group.models, group.workload)
 
@@ -249,6 +251,27 @@ def test_scales_of_blocks_are_applied_to_partial_sums() -> None:
     for other in ("int4", "fp8"):
         ops = _mixture(workload__weights=other)
         assert not promotes(ops.rows[_place(ops, Role.EXPERT_IN)], ops.format)
+
+
+@pytest.mark.parametrize("device", [H100, B200])
+def test_events_apply_scales_of_blocks_as_the_formula_does(device: str) -> None:
+    """1.5 and 1.9 times as long as with one scale a tensor, in both."""
+    cells: dict[str, object] = {
+        **MIXTURE,
+        "model.expert_feed_forward": 4096,
+        "accelerator": device,
+        "workload.batch": 8,
+        "workload.sequence_length": 2048,
+        "accelerator.power_limit": 1e6,
+        "accelerator.host_speed": 100,
+    }
+    found = []
+    for weights in ("fp8", "fp8-block"):
+        settings = columns_of({**cells, "workload.weights": weights})
+        chunk = inspect(settings, Technology.load())
+        found.append(float(chunk.timing.seconds[0]))
+        assert timeline(chunk).seconds == pytest.approx(found[-1], rel=0.02)
+    assert 1.3 < found[1] / found[0] < 2.1
 
 
 def test_constants_of_latents_have_a_range() -> None:

@@ -38,19 +38,28 @@ def unpack(ops: Operations, each: float, seconds: Array, index: Array) -> None:
     place.
 
     The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
-    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew.
+    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew. Partial
+    sums they promote with the tensor cores waiting.
 
     each : see `promoted`; 0 where kernels of experts apply no scales of blocks so. seconds : (R, D)
     of one run. index : (D,) pair of each design.
     """
     for r, product in unpacked(ops.rows):
-        rows = ops.m[product][index]
+        lanes = seconds[r] * passes_of_lanes(ops, each, product)[index]
         if each and promotes(ops.rows[product], ops.format):
-            seconds[product] += promoted(rows, seconds[r], each)
+            seconds[product] += lanes
         else:
-            again = np.ceil(rows / UNPACK_ROWS)
-            seconds[product] = np.maximum(seconds[product], seconds[r] * again)
+            seconds[product] = np.maximum(seconds[product], lanes)
         seconds[r] = 0.0
+
+
+def passes_of_lanes(ops: Operations, each: float, product: int) -> Array:
+    """(M,) times that the lanes work on every weight of a product, whose place is `product`: to
+    unpack it, or for scales of blocks as `promoted` has it. each : see there."""
+    rows = ops.m[product]
+    if each and promotes(ops.rows[product], ops.format):
+        return promoted(rows, 1.0, each)
+    return np.asarray(np.ceil(rows / UNPACK_ROWS))
 
 
 def laying_out(

@@ -18,7 +18,7 @@ import numpy as np
 
 from elector.describe.workload import PROMPTS
 from elector.machines.gpu.attention import PAIRED, STEP_BYTES, WIDEST
-from elector.machines.gpu.dispatch import quantised_elements
+from elector.machines.gpu.dispatch import promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
@@ -48,6 +48,7 @@ from elector.machines.gpu.stacks import (
 )
 from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
+from elector.operations.rows import unpacked
 
 #: Kernels a host may be ahead of the device.
 QUEUE = 1024
@@ -120,14 +121,13 @@ class GpuUnits:
         workload = case.ops.workload
         stack = stacks()[workload.implementation]
         self._latents(stack)
+        self._operands(stack)
         self.own = kernels(case.ops.rows, stack, workload)
         self.kernels = self.own + self.copies
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
-        asked, at = quantised(case.ops.rows, workload), np.array([self.i])
-        self.elements = quantised_elements(case.ops, asked, at)[:, 0]
         self.splits = splitting(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
@@ -159,6 +159,16 @@ class GpuUnits:
         self.outputs = value_heads(ops, pairs, np.arange(len(ops.rows)), at)[:, 0]
         made = stack["latent.prompt.as_timed"] > 0
         self.special = {p.scores: c.latent_special for p in pairs if made and not p.absorbed}
+
+    def _operands(self, stack: Mapping[str, float]) -> None:
+        """What is done to operands before products, and by the lanes to sums of experts."""
+        ops, at = self.case.ops, np.array([self.i])
+        asked = quantised(ops.rows, ops.workload)
+        self.elements = quantised_elements(ops, asked, at)[:, 0]
+        self.promotions = stack["scaled.promoted"]
+        pairs = unpacked(ops.rows) if self.promotions else []
+        # Product of experts -> its operand, whose scales of blocks are applied to its sums.
+        self.promoted = {p: r for r, p in pairs if promotes(ops.rows[p], ops.format)}
 
     def tiled(self, row: int) -> bool:
         """Whether a row is a product of its own, in tiles."""
@@ -209,7 +219,9 @@ class GpuUnits:
         if in_flash(row) and ops.workload.attention == "flash":
             return unit, self._blocks(r) / at.clock + self._quantising(r)
         if row.matmul:
-            return unit, self._cycles(r) / at.clock + self._quantising(r)
+            return unit, self._cycles(r) / at.clock + self._promoting(r) + self._quantising(r)
+        if r in self.promoted.values():
+            return unit, 0.0
         elements, inside = float(ops.m[r, i]), not self.passes[r]
         share = 1.0 if inside else self.c.vector_share
         computing = elements * row.simple / (at.lanes * share)
@@ -217,6 +229,14 @@ class GpuUnits:
         computing = max(computing, functions) * self._spread(r)
         moving = self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
+
+    def _promoting(self, r: int) -> float:
+        """Seconds in which the lanes apply scales of blocks to partial sums of a product."""
+        if r not in self.promoted:
+            return 0.0
+        ops, i, packed = self.case.ops, self.i, self.promoted[r]
+        once = float(ops.m[packed, i]) * ops.rows[packed].simple / self.rates[r].lanes
+        return float(promoted(float(ops.m[r, i]), once, self.promotions))
 
     def _quantising(self, r: int) -> float:
         """Seconds in which activations are brought into the product's format, and those of latent

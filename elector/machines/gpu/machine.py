@@ -38,6 +38,7 @@ from elector.machines.contract import (
     nothing_to_complete,
     sum_rows,
 )
+from elector.machines.gpu import dispatch
 from elector.machines.gpu.attention import (
     flash_loads,
     flash_seconds,
@@ -46,9 +47,7 @@ from elector.machines.gpu.attention import (
 )
 from elector.machines.gpu.automatic import alike, automatic, chips_of
 from elector.machines.gpu.cited import cited
-from elector.machines.gpu.dispatch import laying_out, quantised_elements, unpack
 from elector.machines.gpu.kernels import (
-    UNPACK_ROWS,
     Constants,
     Device,
     GpuProducts,
@@ -216,9 +215,9 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, index, q)
     compute, passing = (each * count for each in _compute(p, d, index, touched))
-    elements = quantised_elements(ops, p.quantised, index)
+    elements = dispatch.quantised_elements(ops, p.quantised, index)
     asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
-    through, crossing, before = laying_out(c, d, units.number("l2"), *asked)
+    through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
     memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through
     seconds = compute, memory, p.stack["kernel"] * times
@@ -319,7 +318,7 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
         compute[softmax] *= spread[np.searchsorted(p.flash, scores)]
     _latent(p, d, index).softmaxes(p.softmaxes, compute)
     for each in (compute, passing):
-        unpack(ops, p.stack["scaled.promoted"], each, index)
+        dispatch.unpack(ops, p.stack["scaled.promoted"], each, index)
     return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
 
 
@@ -393,7 +392,7 @@ def _counts(
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
     for r, product in unpacked(ops.rows):
-        elements[r] *= np.ceil(ops.m[product] / UNPACK_ROWS)
+        elements[r] *= dispatch.passes_of_lanes(ops, p.stack["scaled.promoted"], product)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     # A last column without any, for designs that multiply elsewhere.
     macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)
