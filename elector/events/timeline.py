@@ -243,7 +243,10 @@ class _Writer:
         if shared and key in self.unpacked:
             product.behind.append(self.unpacked[key])
             return
-        first, *_ = self._jobs(replace(run, streams=1) if shared else run)
+        jobs = self._jobs(replace(run, streams=1) if shared else run)
+        if not jobs:  # the product itself has the work
+            return
+        first = jobs[0]
         job = self.jobs[first]
         job.off_chain, job.unpacks = False, place
         if not shared:

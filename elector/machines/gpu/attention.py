@@ -10,7 +10,8 @@ which is over last.
 
 On Blackwell a block has two tiles of 128 queries in turns: while one is in its softmax, the other
 multiplies (Zadouri et al. 2026, FlashAttention-4), which hides `flash_hidden` of the products.
-It needs the scores and outputs of both in the 512 columns of tensor memory: heads up to 128.
+It needs the scores and outputs of both in the 512 columns of tensor memory: heads of outputs up to
+128 (of latent attention, scores are sums over 192).
 
 What a block takes to start and to end belongs to the kernel, and so to the software stack: 6,000 to
 14,000 cycles where it was timed, on chips of four families alike (`flash.start`).
@@ -47,7 +48,7 @@ STEP_BYTES = 32.0
 #: Largest head whose outputs, 128 queries in fp32, leave room for scores in the 256 KB of registers
 #: (or tensor memory) of an SM; of a larger one a block holds half as many queries, or fewer.
 WIDEST = 256.0
-#: Largest head of which two tiles of 128 queries fit, with their scores.
+#: Largest head of outputs of which two tiles of 128 queries fit, with their scores.
 PAIRED = 128.0
 
 
@@ -97,6 +98,7 @@ def flash_seconds(
     starts: Array,
     along: Array,
     stack: Mapping[str, float] = PLAIN,
+    outputs: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock of the products inside flash attention, and (R, D) those
     of the softmax between them over those of one that fills all SMs.
@@ -104,6 +106,7 @@ def flash_seconds(
     starts : (R, 1) whether the kernel starts with this product: its blocks start once.
     along : (R, 1) whether the sum of a product lies along the head (scores), not along keys.
     stack : constants of the software stack, whose kernel it is; `flash.start` and `flash.rate`.
+    outputs : (R, D) numbers of a head of the outputs where it is not that of the product, else 0.
     """
     b = flash_blocks(c, d, p, along)
     # A block loads the other operand once; its own stays in registers.
@@ -111,7 +114,9 @@ def flash_seconds(
     rate = inside_rate(c, d, p, e.flash_share / c.flash_share) * c.flash_share
     rate = rate * stack["flash.rate"]
     each = e.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
-    each = each * np.where(b.head <= PAIRED, 1.0 - e.flash_hidden, 1.0)
+    each = each * np.where(
+        np.where(outputs > 0, outputs, b.head) <= PAIRED, 1.0 - e.flash_hidden, 1.0
+    )
     starting = (stack["flash.start"] or e.tile_cycles) * (starts > 0)
     cycles = each * b.keys * b.head * b.waves + starting * b.starts
     return np.asarray(cycles / d.clock), np.asarray(b.spread * e.flash_special)

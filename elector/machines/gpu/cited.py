@@ -16,6 +16,7 @@ from elector.machines.gpu.stacks import (
     stacks,
     streams_as_timed,
 )
+from elector.operations.roles import Role
 from elector.operations.rows import Operations
 
 
@@ -31,12 +32,16 @@ def cited(ops: Operations, units: Units) -> list[dict[str, object]]:
     cores = bool(units.flag("tensor")[0]) and format.significand <= constants().tensor_significand
     stack = stacks()[ops.workload.implementation]
     own = [name for name in TILES_OF if streams_as_timed(stack) or not name.startswith("stream_")]
+    if not stack["latent.as_timed"]:
+        own = [name for name in own if not name.startswith("latent_")]
     family = family if cores else ""
-    cells = [*_of_stack(ops), *_of_products(family, format.name, as_timed(stack), own)]
+    cells = _of_products(family, format.name, as_timed(stack), own)
+    latent = any(row.role is Role.KEY_VALUE_DOWN for row in ops.rows)
+    cells = [cell for cell in cells if latent or "latent_" not in str(cell["name"])]
     if units.equals("ecc", "off")[0]:
         row = next(row for row in _rows("gpu.csv") if row["quantity"] == "ecc_off")
         cells.append(_cited("gpu.ecc_off", row, "value", "gpu.csv"))
-    return cells
+    return [*_of_stack(ops), *cells]
 
 
 def _of_stack(ops: Operations) -> list[dict[str, object]]:
@@ -48,6 +53,9 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
     wanted.append(splits_of(workload))
+    if any(row.role is Role.KEY_VALUE_DOWN for row in ops.rows):
+        wanted += [row["quantity"] for row in table if row["quantity"].startswith("latent.")]
+        wanted = list(dict.fromkeys(wanted))
     if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
     rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}

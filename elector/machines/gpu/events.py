@@ -18,6 +18,7 @@ import numpy as np
 
 from elector.describe.workload import PROMPTS
 from elector.machines.gpu.attention import PAIRED, STEP_BYTES, WIDEST
+from elector.machines.gpu.dispatch import promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
@@ -29,6 +30,7 @@ from elector.machines.gpu.kernels import (
     elements_of_vector,
     tiles,
 )
+from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
 from elector.machines.gpu.stacks import (
     alone,
     along_heads,
@@ -46,6 +48,7 @@ from elector.machines.gpu.stacks import (
 )
 from elector.machines.pieces import Case, LayerRun, RowWork, cut
 from elector.operations.roles import Role
+from elector.operations.rows import unpacked
 
 #: Kernels a host may be ahead of the device.
 QUEUE = 1024
@@ -119,12 +122,14 @@ class GpuUnits:
         self.buffer = np.inf  # a kernel streams: what is in flight is in its registers
         workload = case.ops.workload
         stack = stacks()[workload.implementation]
-        self.kernels = kernels(case.ops.rows, stack, workload)
+        self._latents(stack)
+        self._operands(stack)
+        self.own = kernels(case.ops.rows, stack, workload)
+        self.kernels = self.own + self.copies
         self.passes = passes(case.ops.rows, stack, workload)
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
-        self.quantised = quantised(case.ops.rows, workload)
         self.splits = splitting(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
@@ -139,6 +144,33 @@ class GpuUnits:
         # Of tensor cores and of lanes, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
         self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
+
+    def _latents(self, stack: Mapping[str, float]) -> None:
+        """What latent attention has of its own: products over latents on kernels made for them,
+        bytes and cycles of copies, and softmaxes of prompts whose kernels were."""
+        ops, c, at = self.case.ops, self.c, np.array([self.i])
+        pairs = latent_pairs(ops.rows, ops.workload.attention)
+        timed = stack["latent.as_timed"] > 0
+        absorbed = [r for p in pairs if p.absorbed and timed for r in (p.scores, p.context)]
+        self.latents = frozenset(absorbed)
+        joining = np.array([c.latent_cycles])
+        moved, cycles = laid_out(ops, pairs, stack, joining, at)
+        self.copied = moved[:, 0], cycles[:, 0]
+        self.copies = copies(ops.rows, pairs, stack, joining)[:, 0]
+        self.second = (once(ops, pairs, at) * fetches(ops, pairs, c if timed else None, at))[:, 0]
+        self.outputs = value_heads(ops, pairs, np.arange(len(ops.rows)), at)[:, 0]
+        made = stack["latent.prompt.as_timed"] > 0
+        self.special = {p.scores: c.latent_special for p in pairs if made and not p.absorbed}
+
+    def _operands(self, stack: Mapping[str, float]) -> None:
+        """What is done to operands before products, and by the lanes to sums of experts."""
+        ops, at = self.case.ops, np.array([self.i])
+        asked = quantised(ops.rows, ops.workload)
+        self.elements = quantised_elements(ops, asked, at)[:, 0]
+        self.promotions = stack["scaled.promoted"]
+        pairs = unpacked(ops.rows) if self.promotions else []
+        # Product of experts -> its operand, whose scales of blocks are applied to its sums.
+        self.promoted = {p: r for r, p in pairs if promotes(ops.rows[p], ops.format)}
 
     def tiled(self, row: int) -> bool:
         """Whether a row is a product of its own, in tiles."""
@@ -189,7 +221,9 @@ class GpuUnits:
         if in_flash(row) and ops.workload.attention == "flash":
             return unit, self._blocks(r) / at.clock + self._quantising(r)
         if row.matmul:
-            return unit, self._cycles(r) / at.clock + self._quantising(r)
+            return unit, self._cycles(r) / at.clock + self._promoting(r) + self._quantising(r)
+        if r in self.promoted.values():
+            return unit, 0.0
         elements, inside = float(ops.m[r, i]), not self.passes[r]
         share = 1.0 if inside else self.c.vector_share
         computing = elements * row.simple / (at.lanes * share)
@@ -198,31 +232,48 @@ class GpuUnits:
         moving = self._passed(r, float(self.passes[r]))
         return ("L2", moving) if moving > computing else ("CUDA cores", computing)
 
-    def _quantising(self, r: int) -> float:
-        """Seconds in which activations are brought into the product's format before it."""
-        if not self.quantised[r]:
+    def _promoting(self, r: int) -> float:
+        """Seconds in which the lanes apply scales of blocks to partial sums of a product."""
+        if r not in self.promoted:
             return 0.0
-        ops, at, (bytes_, cycles) = self.case.ops, self.rates[r], self.quantise
-        elements = float(ops.a_bytes[r, self.i]) / ops.format.activations.width
-        held = elements * bytes_ <= self.number["l2"]
-        moving = elements * bytes_ / (max(at.cache, self.bandwidth) if held else self.bandwidth)
-        return float(max(moving, elements * cycles / (self.number["sms"] * at.clock)))
+        ops, i, packed = self.case.ops, self.i, self.promoted[r]
+        once = float(ops.m[packed, i]) * ops.rows[packed].simple / self.rates[r].lanes
+        return float(promoted(float(ops.m[r, i]), once, self.promotions))
+
+    def _quantising(self, r: int) -> float:
+        """Seconds in which activations are brought into the product's format, and those of latent
+        attention into one piece, before it."""
+        at, moved = self.rates[r], self._laid_out(r)
+        work = float(self.elements[r]) * self.quantise[1] + self.copied[1][r]
+        held = moved <= self.number["l2"]
+        moving = moved / (max(at.cache, self.bandwidth) if held else self.bandwidth)
+        return float(max(moving, work / (self.number["sms"] * at.clock)))
+
+    def _laid_out(self, r: int) -> float:
+        """Bytes that quantising activations, and putting them into one piece, moves."""
+        return float(self.elements[r] * self.quantise[0] + self.copied[0][r])
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
         ops, i = self.case.ops, self.i
-        touched = float((ops.a_bytes + ops.b_bytes + ops.out_bytes)[r, i]) * passes
+        second = ops.b_bytes[r, i] * self.second[r]
+        touched = float((ops.a_bytes + ops.out_bytes)[r, i] + second) * passes
         return touched / max(self.rates[r].cache, self.bandwidth)
 
     def _streamed(self, r: int) -> float:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
-        ops, i = self.case.ops, self.i
+        ops, i, c = self.case.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        rows = np.ceil(m / self.c.stream_rows) * self.c.stream_rows
+        start, inside, keys = self.streaming.stream_cycles, self._inside(r), max(k, n)
+        if r in self.latents:  # blocks of heads, each on an SM of its own; the other has half
+            batch, m = batch * float(np.ceil(m / c.latent_heads)), min(m, c.latent_heads)
+            start, inside = c.latent_start / 2.0, inside * c.latent_rate
+            keys = n if along_heads(ops.rows[r]) else k
+        rows = np.ceil(m / c.stream_rows) * c.stream_rows
         macs = rows * k * n * batch
-        pieces = batch * max(max(k, n) / SPLIT_DEPTH, 1.0)
-        starts = max(batch / self.number["sms"], 1.0) * self.streaming.stream_cycles
-        cycles = macs / (self._inside(r) * min(pieces, self.number["sms"])) + starts
+        pieces = batch * max(keys / SPLIT_DEPTH, 1.0)
+        starts = max(batch / self.number["sms"], 1.0) * start
+        cycles = macs / (inside * min(pieces, self.number["sms"])) + starts
         return float(cycles / self.rates[r].clock)
 
     def _blocks(self, r: int) -> float:
@@ -240,9 +291,9 @@ class GpuUnits:
         general = constants().flash_share
         rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
         each = keys * head * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
-        if head <= PAIRED:
+        if (self.outputs[r] or head) <= PAIRED:
             each *= 1.0 - c.flash_hidden
-        start = (self.flash["flash.start"] or c.tile_cycles) * (self.kernels[r] > 0)
+        start = (self.flash["flash.start"] or c.tile_cycles) * (self.own[r] > 0)
         rounds, last = self._rounds(r, head)
         return float(rounds * (each + start) + last * each)
 
@@ -281,7 +332,8 @@ class GpuUnits:
         rows = c.flash_rows / np.ceil(head / WIDEST)
         m, batch = (float(x[scores, self.i]) for x in (self.case.ops.m, self.case.ops.batch))
         even = np.ceil(m / rows) * batch / self.number["sms"]
-        return float(sum(self._rounds(scores, head)) / even * c.flash_special)
+        special = self.special.get(scores, c.flash_special)
+        return float(sum(self._rounds(scores, head)) / even * special)
 
     def _inside(self, r: int, share: float = 1.0) -> float:
         """Multiply-accumulates a cycle inside a tile; share : what tensor cores keep of theirs."""
@@ -340,12 +392,16 @@ class GpuUnits:
         assert details is not None
         count = max(float(ops.count[row, i]), 1e-300)
         moved = float(details.traffic[1][row, 0]) / count
+        before = self._laid_out(row)  # which has its time before the product
+        moved -= before if before > self.number["l2"] else 0.0
         if ops.rows[row].role is Role.CACHE_APPEND:
             moved /= self.append_rate  # a copy holds the memory for longer than its bytes
         if self.tiled(row):
             moved *= self.slower  # and so do products that reach less of it
         if self.streamed(row):
-            moved *= constants().bandwidth_share / self.streaming.stream_share
+            own = row in self.latents
+            share = self.c.latent_share if own else self.streaming.stream_share
+            moved *= constants().bandwidth_share / share
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -70,7 +70,13 @@ class Constants:
         softmax over those of its exponentials alone.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
     stream_cycles : cycles of a pass over a cache to start and to finish a sequence and head.
-    stream_share : of the main memory bandwidth that such a pass reaches.
+    stream_share : of the main memory bandwidth that such a pass reaches; latent_share : that a pass
+        over latents does.
+    latent_heads : heads that a block of such a pass holds. latent_start : cycles in which a block
+        starts and ends. latent_rate : rate of its products over that inside a tile.
+    latent_special : cycles of the softmax of a prompt over keys out of latents over those of its
+        exponentials alone, in kernels made for it. latent_cycles : of an SM for each number of a
+        query over latents that is put into one piece.
     voltage_knee, voltage_floor : clock share up to which the voltage stays, and that voltage.
     clock_floor : lowest clock over the boost clock.
     reserved : bytes of main memory held by context and libraries.
@@ -100,6 +106,12 @@ class Constants:
     stream_rows: float
     stream_cycles: float
     stream_share: float
+    latent_share: float
+    latent_heads: float
+    latent_start: float
+    latent_rate: float
+    latent_special: float
+    latent_cycles: float
     voltage_knee: float
     voltage_floor: float
     clock_floor: float
@@ -126,7 +138,8 @@ class TileConstants:
     lanes multiply: what was timed on tensor cores says nothing of them.
 
     tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
-    flash_rows, flash_hidden, flash_special, stream_cycles, stream_share : (D,) of attention.
+    flash_rows, flash_hidden, flash_special, stream_cycles, stream_share, latent_share,
+    latent_heads, latent_start, latent_rate, latent_special, latent_cycles : (D,) of attention.
     bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
@@ -142,6 +155,12 @@ class TileConstants:
     flash_special: Array
     stream_cycles: Array
     stream_share: Array
+    latent_share: Array
+    latent_heads: Array
+    latent_start: Array
+    latent_rate: Array
+    latent_special: Array
+    latent_cycles: Array
 
 
 #: Bytes of a number of 16 bits.
@@ -276,6 +295,15 @@ def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1
     cores, lanes = _rates(c, d)
     rate = np.where(d.tensor, np.maximum(cores * left, lanes), d.rate * c.plain_share)
     return np.asarray(rate * np.where(p.backward, c.gradient_share, 1.0))
+
+
+def peak_inside(c: Constants, d: Device) -> Array:
+    """(D,) multiply-accumulates a cycle and SM inside a tile of a forward pass.
+
+    c : constants of all GPUs. d : the devices.
+    """
+    cores, lanes = _rates(c, d)
+    return np.where(d.tensor, np.maximum(cores, lanes), d.rate * c.plain_share)
 
 
 def _rates(c: Constants, d: Device) -> tuple[Array, Array]:

@@ -38,6 +38,7 @@ from elector.machines.contract import (
     nothing_to_complete,
     sum_rows,
 )
+from elector.machines.gpu import dispatch
 from elector.machines.gpu.attention import (
     flash_loads,
     flash_seconds,
@@ -47,7 +48,6 @@ from elector.machines.gpu.attention import (
 from elector.machines.gpu.automatic import alike, automatic, chips_of
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
-    UNPACK_ROWS,
     Constants,
     Device,
     GpuProducts,
@@ -60,6 +60,13 @@ from elector.machines.gpu.kernels import (
     product_seconds,
     tiles,
     vector_seconds,
+)
+from elector.machines.gpu.latent import (
+    LatentKernels,
+    LatentPair,
+    latent_pairs,
+    once,
+    value_heads,
 )
 from elector.machines.gpu.sizes import sizes
 from elector.machines.gpu.stacks import (
@@ -104,7 +111,8 @@ class PreparedGpu:
     index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
     (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
     products in tiles, inside flash attention, over a cache, and the rest. softmaxes : places of
-    those inside flash attention, and of the products of their scores. stack : constant of the
+    those inside flash attention, and of the products of their scores. latents : products of latent
+    attention that one kernel holds. stack : constant of the
     software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
     whether activations are turned into another format first. appends : places of rows that append
     to a cache.
@@ -119,6 +127,7 @@ class PreparedGpu:
     flash: Array
     streams: Array
     softmaxes: list[tuple[int, int]]
+    latents: list[LatentPair]
     vectors: Array
     constants: Constants
     stack: dict[str, float]
@@ -146,6 +155,7 @@ def prepare(ops: Operations, index: Array, units: Units, details: bool) -> Prepa
         plan_index,
         *_products(ops),
         prompt_softmaxes(ops.rows, w.attention),
+        latent_pairs(ops.rows, w.attention),
         ops.where(matmul=False),
         constants(),
         stack,
@@ -203,18 +213,17 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
     ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
     d = device(p.constants, units, ops.format.products, as_timed(p.stack))
-    count, times = ops.count[:, index], p.kernels[:, None] * ops.count[:, index]
-    moved, touched = _bytes(p, index, q)
+    c, count, latent = p.constants, ops.count[:, index], _latent(p, d, index)
+    times = (p.kernels[:, None] + latent.copies()) * count
+    moved, touched = _bytes(p, latent, index, q)
     compute, passing = (each * count for each in _compute(p, d, index, touched))
-    through, crossing, quantising = _quantised(p, d, units, index)
-    c = p.constants
-    memory = memory_seconds(c, d, moved) * count
-    memory[p.appends] /= p.stack["append.rate"]
-    memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
-    memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
+    elements = dispatch.quantised_elements(ops, p.quantised, index)
+    asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
+    through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
+    memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through
     seconds = compute, memory, p.stack["kernel"] * times
-    clocked = _clocked(c, d, units, seconds, passing, tuple(x * count for x in quantising))
+    clocked = _clocked(c, d, units, seconds, passing, tuple(x * count for x in before))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
@@ -292,13 +301,15 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
         flash = sizes(ops, p.stack, p.flash, index, c.flash_rows)
         along = np.array([[along_heads(ops.rows[r])] for r in p.flash])
         starts = p.kernels[p.flash][:, None]
-        compute[p.flash], spread = flash_seconds(c, d, flash, starts, along, p.stack)
+        wide = value_heads(ops, p.latents, p.flash, index)
+        compute[p.flash], spread = flash_seconds(c, d, flash, starts, along, p.stack, wide)
         touched[p.flash] = flash_loads(c, d, flash)
     if p.streams.size:
         streams = sizes(ops, p.stack, p.streams, index)
         timed = streams_as_timed(p.stack)
         own = stream_seconds(c, d, streams, touched[p.streams], timed)
         compute[p.streams], passing[p.streams] = own
+        _latent(p, d, index).over(touched, compute, passing)
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
@@ -307,21 +318,10 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     passing[v] = cache_seconds(c, d, touched[v])
     for softmax, scores in p.softmaxes:
         compute[softmax] *= spread[np.searchsorted(p.flash, scores)]
+    _latent(p, d, index).softmaxes(p.softmaxes, compute)
     for each in (compute, passing):
-        _unpack(p, each, index)
+        dispatch.unpack(ops, p.stack["scaled.promoted"], each, index)
     return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
-
-
-def _unpack(p: PreparedGpu, seconds: Array, index: Array) -> None:
-    """Operands that are stored packed are unpacked by the tiles of the product that reads them.
-
-    The lanes do it while tensor cores multiply what was unpacked before (Frantar et al. 2024,
-    Marlin, arXiv 2408.11743, section 3.4); every row of tiles unpacks its operand anew.
-    """
-    for r, product in unpacked(p.ops.rows):
-        again = np.ceil(p.ops.m[product][index] / UNPACK_ROWS)
-        seconds[product] = np.maximum(seconds[product], seconds[r] * again)
-        seconds[r] = 0.0
 
 
 def _start(p: PreparedGpu, index: Array) -> Array:
@@ -334,13 +334,30 @@ def _start(p: PreparedGpu, index: Array) -> Array:
     return np.asarray(once * (workload.prompt_passes * workload.pieces)[index])
 
 
-def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
+def _latent(p: PreparedGpu, d: Device, index: Array) -> LatentKernels:
+    """What kernels of latent attention have of their own."""
+    return LatentKernels(p.ops, p.latents, p.stack, p.constants, d, index)
+
+
+def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> Array:
+    """(R, D) seconds of main memory of one run; moved : (R, D) bytes."""
+    c, memory = p.constants, memory_seconds(p.constants, d, moved)
+    memory[p.appends] /= p.stack["append.rate"]
+    memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
+    memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
+    latent.memory(memory)
+    return memory
+
+
+def _bytes(p: PreparedGpu, latent: LatentKernels, index: Array, q: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
     ops = p.ops
     share = p.passes[:, None]
-    read = p.plan.read[:, q]
-    moved = (read + p.plan.written[:, q]) * share
-    touched = (ops.a_bytes + ops.b_bytes + ops.out_bytes)[:, index] * share
+    read, second = p.plan.read[:, q], ops.b_bytes[:, index]
+    twice = second * (1.0 - once(ops, p.latents, index))
+    moved = (read - np.minimum(read, twice) + p.plan.written[:, q]) * share
+    second = (second - twice) * latent.fetches()
+    touched = ((ops.a_bytes + ops.out_bytes)[:, index] + second) * share
     if p.stack["append.copies"]:
         for append, rows in appended(ops.rows):
             held = ops.b_bytes[rows][:, index]
@@ -349,25 +366,6 @@ def _bytes(p: PreparedGpu, index: Array, q: Array) -> tuple[Array, Array]:
             moved[append] += copies * sum_rows(np.minimum(read[rows], held))
             touched[append] += copies * sum_rows(held)
     return moved, touched
-
-
-def _quantised(
-    p: PreparedGpu, d: Device, units: Units, index: Array
-) -> tuple[Array, Array, tuple[Array, Array, Array]]:
-    """(R, D) bytes of one run that quantising a product's activations takes before it starts,
-    between cache and SMs, and of these between main memory and chip: a cache that holds what is
-    read and written, 16 bits and the narrow ones, has them. And seconds, see `_clocked`."""
-    ops = p.ops
-    _, moved, cycles = quantising(p.stack, ops.workload)
-    elements = ops.a_bytes[:, index] / ops.format.activations.width * p.quantised[:, None]
-    through = elements * moved
-    crossing = np.where(through > units.number("l2"), through, 0.0)
-    seconds = (
-        cache_seconds(p.constants, d, through - crossing),
-        memory_seconds(p.constants, d, crossing),
-        elements * cycles / (d.sms * d.clock),
-    )
-    return through, crossing, seconds
 
 
 def _loads(p: PreparedGpu, x: GpuProducts, splits: Array) -> Array:
@@ -396,7 +394,7 @@ def _counts(
     matmul = np.array([row.matmul for row in ops.rows])[:, None]
     elements = np.where(matmul, 0.0, ops.count * ops.m)
     for r, product in unpacked(ops.rows):
-        elements[r] *= np.ceil(ops.m[product] / UNPACK_ROWS)
+        elements[r] *= dispatch.passes_of_lanes(ops, p.stack["scaled.promoted"], product)
     macs = np.where(matmul, ops.count * ops.batch * ops.m * ops.k * ops.n, 0.0)
     # A last column without any, for designs that multiply elsewhere.
     macs = np.concatenate((macs, np.zeros((len(ops.rows), 1))), axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -63,10 +64,17 @@ def stacks() -> dict[str, dict[str, float]]:
     products, and not what the kernel takes where it is timed alone.
     quantise.group.kernels, .bytes, .cycles : the same where groups of values have scales of their
     own. splits.int8, .fp8, .group : parts of k at most of products in these formats.
+    scaled.promoted : operations of the lanes for each output of experts and 128 of its sum, where
+    weights have scales of blocks and tensor cores multiply them as they are.
     scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
     of a product); flash.rate : rate of its products over that of the family of chips.
     stream.as_timed : 1 where a pass over a cache runs on the kernels of gpu_products.csv.
+    latent.as_timed : 1 where a pass over a latent does; latent.prompt.as_timed : and the softmax of
+    prompts over keys out of one. latent.keys.kernels, .passes : kernels that put such keys
+    together, and the bytes they move over those of the keys; latent.outputs.passes : the same of
+    outputs that are copied; latent.queries.joined : 1 where absorbed queries are put into one piece
+    for kernels that want that.
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
@@ -132,7 +140,7 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
     return 0.0 if row.part is RowPart.UNPACKED else table[f"{category(row)}.kernels"]
 
 
-def streams_as_timed(stack: dict[str, float]) -> bool:
+def streams_as_timed(stack: Mapping[str, float]) -> bool:
     """Whether a pass over a cache runs on the kernels that a family's constants were fitted on."""
     return stack.get("stream.as_timed", 0.0) > 0.0
 
@@ -142,7 +150,7 @@ def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
 
     Probabilities that never leave a kernel of flash attention are rounded in its registers.
     """
-    shared = {Role.KEY_VALUE, Role.KEY, Role.VALUE, Role.FEED_FORWARD_GATE}
+    shared = {Role.KEY_VALUE, Role.KEY, Role.VALUE, Role.FEED_FORWARD_GATE, Role.EXPERT_GATE}
     if not workload.format.quantises:
         return np.zeros(len(rows), dtype=bool)
     flash = workload.attention == "flash"
