@@ -57,12 +57,12 @@ def fit(folder: Path, family: str) -> None:
     for _ in range(2):
         for name, (phase, grid) in GRIDS.items():
             if name in own:
-                found = {}
+                losses = {}
                 for value in grid:
                     own[name] = value
-                    found[value] = loss(rows[phase], phase)
-                own[name] = min(found, key=lambda value: found[value])
-                told = " ".join(f"{value:g}: {error:.3f}" for value, error in found.items())
+                    losses[value] = loss(rows[phase], phase)
+                own[name] = min(losses, key=lambda value: losses[value])
+                told = " ".join(f"{value:g}: {error:.3f}" for value, error in losses.items())
                 print(f"{family:10} {name:15} {own[name]:8g}   {told}")
 
 

@@ -49,8 +49,8 @@ def _products(
 
 def _seconds(p: GpuProducts, tiles: TileConstants | None = None) -> tuple[float, float]:
     """Seconds of scores without a start, and of a softmax over those of one on all SMs."""
-    c, along = gpu_kernels.constants(), np.array([[True]])
-    seconds, spread = attention.flash_seconds(c, _device(tiles), p, _one(0.0), along)
+    c, rows = gpu_kernels.constants(), attention.FlashRows(_one(0.0), np.array([[True]]))
+    seconds, spread = attention.flash_seconds(c, _device(tiles), p, rows)
     return float(seconds[0, 0]), float(spread[0, 0])
 
 

@@ -109,9 +109,8 @@ def test_many_waves_approach_the_tile_rate() -> None:
 def _flash(queries: float, keys: float, size: float, batch: float, starts: bool = True) -> float:
     p = _products(queries, size, keys, batch)
     along = np.array([[True]])
-    seconds, _ = attention.flash_seconds(
-        gpu_kernels.constants(), _device(), p, np.array([[float(starts)]]), along
-    )
+    rows = attention.FlashRows(np.array([[float(starts)]]), along)
+    seconds, _ = attention.flash_seconds(gpu_kernels.constants(), _device(), p, rows)
     return float(seconds[0, 0])
 
 
@@ -132,8 +131,8 @@ def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
     p = _products(128, 64, 128, 1)
 
     def seconds(stack: dict[str, float], starts: float) -> float:
-        starting, along = np.array([[starts]]), np.array([[True]])
-        seconds, _ = attention.flash_seconds(c, _device(), p, starting, along, stack)
+        rows = attention.FlashRows(np.array([[starts]]), np.array([[True]]))
+        seconds, _ = attention.flash_seconds(c, _device(), p, rows, stack)
         return float(seconds[0, 0])
 
     whole, inside = seconds(stack, 1.0), seconds(stack, 0.0)

@@ -104,8 +104,8 @@ def test_cycles_of_a_pass_by_hand() -> None:
     assert keys == pytest.approx(TOKENS, abs=2)
     rounds = 16 * keys / 256 / 132
     assert idle[0] == pytest.approx(1.0)
-    for got, width in zip(cycles[:, 0], (576, 512), strict=True):
-        assert got == pytest.approx(rounds * 64 * 256 * width / (0.75 * 2048) + 4000)
+    for cycle, width in zip(cycles[:, 0], (576, 512), strict=True):
+        assert cycle == pytest.approx(rounds * 64 * 256 * width / (0.75 * 2048) + 4000)
 
 
 def test_few_pieces_leave_processors_idle() -> None:
@@ -125,9 +125,9 @@ def test_blocks_of_heads_bring_the_latent_to_processors_again() -> None:
     """16 heads a block of Triton's kernel (L40S), 64 of FlashMLA's (H100), 128 on B200."""
     for device, times in ((L40S, 8), (H100, 2), (B200, 1)):
         p = _prepared(device)
-        got = _kernels(p).fetches()[:, 0]
-        assert got[list(_decoding(p))].tolist() == [times, times]
-        assert set(np.delete(got, _decoding(p))) == {1.0}
+        fetches = _kernels(p).fetches()[:, 0]
+        assert fetches[list(_decoding(p))].tolist() == [times, times]
+        assert set(np.delete(fetches, _decoding(p))) == {1.0}
 
 
 def test_what_is_copied_beside_a_prompt() -> None:
@@ -178,10 +178,10 @@ def test_more_heads_tokens_and_sequences_never_take_less(device: str, stack: str
         plain = _settings(device, workload__implementation=stack)
         columns = {key: Column.of([value] * len(values)) for key, value in plain.items()}
         columns[axis] = Column.of(values)
-        found = evaluate(columns, len(values), jobs=1)
-        assert found.feasible.all()
+        costs = evaluate(columns, len(values), jobs=1)
+        assert costs.feasible.all()
         for name in ("latency_s", "time_per_output_token_s"):
-            seconds = found.scalars[name]
+            seconds = costs.scalars[name]
             assert (np.diff(seconds) >= -1e-12).all(), (axis, name, seconds)
 
 
@@ -265,13 +265,13 @@ def test_events_apply_scales_of_blocks_as_the_formula_does(device: str) -> None:
         "accelerator.power_limit": 1e6,
         "accelerator.host_speed": 100,
     }
-    found = []
+    times = []
     for weights in ("fp8", "fp8-block"):
         settings = columns_of({**cells, "workload.weights": weights})
         chunk = inspect(settings, Technology.load())
-        found.append(float(chunk.timing.seconds[0]))
-        assert timeline(chunk).seconds == pytest.approx(found[-1], rel=0.02)
-    assert 1.3 < found[1] / found[0] < 2.1
+        times.append(float(chunk.timing.seconds[0]))
+        assert timeline(chunk).seconds == pytest.approx(times[-1], rel=0.02)
+    assert 1.3 < times[1] / times[0] < 2.1
 
 
 def test_constants_of_latents_have_a_range() -> None:

@@ -53,6 +53,20 @@ PAIRED = 128.0
 
 
 @dataclass(frozen=True)
+class FlashRows:
+    """What R products inside flash attention are to its kernels, in D designs.
+
+    starts : (R, 1) whether the kernel starts with this product: its blocks start once. along :
+    (R, 1) whether its sum lies along the head (scores), not along keys. outputs : (R, D) numbers
+    of a head of the outputs where it is not that of the product, else 0.
+    """
+
+    starts: Array
+    along: Array
+    outputs: Array | float = 0.0
+
+
+@dataclass(frozen=True)
 class FlashBlocks:
     """Blocks of R products inside flash attention, of D designs.
 
@@ -95,29 +109,24 @@ def flash_seconds(
     c: Constants,
     d: Device,
     p: GpuProducts,
-    starts: Array,
-    along: Array,
+    rows: FlashRows,
     stack: Mapping[str, float] = PLAIN,
-    outputs: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock of the products inside flash attention, and (R, D) those
     of the softmax between them over those of one that fills all SMs.
 
-    starts : (R, 1) whether the kernel starts with this product: its blocks start once.
-    along : (R, 1) whether the sum of a product lies along the head (scores), not along keys.
+    rows : what the products are to their kernel.
     stack : constants of the software stack, whose kernel it is; `flash.start` and `flash.rate`.
-    outputs : (R, D) numbers of a head of the outputs where it is not that of the product, else 0.
     """
-    b = flash_blocks(c, d, p, along)
+    b = flash_blocks(c, d, p, rows.along)
     # A block loads the other operand once; its own stays in registers.
     e = d.tiles or c
     rate = inside_rate(c, d, p, e.flash_share / c.flash_share) * c.flash_share
     rate = rate * stack["flash.rate"]
     each = e.flash_rows / rate + e.operand_share * p.width / c.cache_bytes
-    each = each * np.where(
-        np.where(outputs > 0, outputs, b.head) <= PAIRED, 1.0 - e.flash_hidden, 1.0
-    )
-    starting = (stack["flash.start"] or e.tile_cycles) * (starts > 0)
+    outputs = np.where(np.greater(rows.outputs, 0), rows.outputs, b.head)
+    each = each * np.where(outputs <= PAIRED, 1.0 - e.flash_hidden, 1.0)
+    starting = (stack["flash.start"] or e.tile_cycles) * (rows.starts > 0)
     cycles = each * b.keys * b.head * b.waves + starting * b.starts
     return np.asarray(cycles / d.clock), np.asarray(b.spread * e.flash_special)
 

@@ -40,6 +40,7 @@ from elector.machines.contract import (
 )
 from elector.machines.gpu import dispatch
 from elector.machines.gpu.attention import (
+    FlashRows,
     flash_loads,
     flash_seconds,
     stream_seconds,
@@ -300,9 +301,9 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     if p.flash.size:
         flash = sizes(ops, p.stack, p.flash, index, c.flash_rows)
         along = np.array([[along_heads(ops.rows[r])] for r in p.flash])
-        starts = p.kernels[p.flash][:, None]
         wide = value_heads(ops, p.latents, p.flash, index)
-        compute[p.flash], spread = flash_seconds(c, d, flash, starts, along, p.stack, wide)
+        rows = FlashRows(p.kernels[p.flash][:, None], along, wide)
+        compute[p.flash], spread = flash_seconds(c, d, flash, rows, p.stack)
         touched[p.flash] = flash_loads(c, d, flash)
     if p.streams.size:
         streams = sizes(ops, p.stack, p.streams, index)
