@@ -307,8 +307,7 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
         touched[p.flash] = flash_loads(c, d, flash)
     if p.streams.size:
         streams = sizes(ops, p.stack, p.streams, index)
-        timed = streams_as_timed(p.stack)
-        own = stream_seconds(c, d, streams, touched[p.streams], timed)
+        own = stream_seconds(c, d, streams, touched[p.streams], streams_as_timed(p.stack))
         compute[p.streams], passing[p.streams] = own
         _latent(p, d, index).over(touched, compute, passing)
     v = p.vectors
