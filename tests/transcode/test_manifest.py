@@ -148,3 +148,32 @@ def test_a_manifest_costs_no_more_than_64_mib(run: Path, tmp_path: Path) -> None
         stream.truncate((64 << 20) + 1)
     ended = CliRunner().invoke(main, ["front", str(tmp_path)])
     assert ended.exit_code == 2 and "manifest.json: is larger than" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        [{"unit": "1", "values": [2]}],
+        [{"name": 1, "unit": "1", "values": [2]}],
+        [{"name": "a", "unit": "1", "values": 2}],
+        [2],
+        [None, {}],
+        {},
+        "ab",
+    ],
+)
+def test_another_run_is_said_to_be_one_whatever_its_parameters_are(
+    run: Path, tmp_path: Path, parameters: Any
+) -> None:
+    """A search compares its space with what is there before anything else reads that."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["space"]["parameters"], content["space_sha256"] = parameters, "0" * 64
+    path.write_text(json.dumps(content), "utf-8")
+    space = tmp_path / "few.json"
+    space.write_text(json.dumps(SPACE), "utf-8")
+    words = ["search", str(space), "--out", str(folder), "--quiet", "--budget", "4", "--jobs", "1"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and str(folder) in result.stderr
+    assert "space.parameters" in result.stderr or "damaged" in result.stderr

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import elector
 from elector.base import arguments, paths
@@ -308,10 +308,15 @@ def differences(
             if old.get(key) != new.get(key):
                 yield from differences(f"{where}.{key}", old.get(key), new.get(key), sides)
         return
-    if where == "space.parameters" and isinstance(old, list) and isinstance(new, list):
+    if where == "space.parameters" and _are_parameters(old) and _are_parameters(new):
         yield from _parameters(old, new, sides)
         return
     yield f"{where}: {_short(old)} {sides[0]}, {_short(new)} {sides[1]}"
+
+
+def _are_parameters(value: object) -> TypeGuard[list[dict[str, object]]]:
+    """Whether it is a list of parameters: a manifest may be of somebody's own making."""
+    return isinstance(value, list) and all(map(_is_parameter, value))
 
 
 def _parameters(
