@@ -315,8 +315,10 @@ def differences(
 
 
 def _are_parameters(value: object) -> TypeGuard[list[dict[str, object]]]:
-    """Whether it is a list of parameters: a manifest may be of somebody's own making."""
-    return isinstance(value, list) and all(map(_is_parameter, value))
+    """Whether it is a list of mappings with names: a manifest may be of somebody's own making."""
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(p, dict) and isinstance(p.get("name"), str) for p in value)
 
 
 def _parameters(
