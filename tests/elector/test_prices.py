@@ -35,10 +35,10 @@ RELATIVE = 1e-12
 @cache
 def random_rows(machine: str, size: int, seed: int) -> list[dict[str, Any]]:
     """Random designs of a machine that can run, as settings."""
-    table = designs(machine, 24, seed)
+    table = designs(machine, 48, seed)
     rows = (
         {key: values[i] for key, values in table.items() if values[i] is not None}
-        for i in range(24)
+        for i in range(48)
     )
     return list(islice(filter(runs, rows), size))
 

@@ -7,20 +7,12 @@ takes 14 ms on one thread took 300 on two.
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager
-from typing import Any
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """Keeps whatever BLAS numpy has to one thread until the end of a `with`."""
-    limit: AbstractContextManager[object] = _blas().limit(limits=1)
+    """Keeps every BLAS that is loaded by now to one thread until the end of a `with`."""
+    from threadpoolctl import threadpool_limits  # only a search needs it
+
+    limit: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
     return limit
-
-
-@functools.cache
-def _blas() -> Any:
-    """The BLAS libraries of this process; numpy's is there before the first matrix is."""
-    from threadpoolctl import ThreadpoolController  # only a search needs it
-
-    return ThreadpoolController().select(user_api="blas")
