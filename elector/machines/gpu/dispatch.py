@@ -33,6 +33,10 @@ def promotes(product: Row, format: Precision) -> bool:
     return packed.grouped and not products.grouped and product.role in ROUTED
 
 
+def _promotes(ops: Operations, each: float, product: int) -> bool:
+    return each > 0 and promotes(ops.rows[product], ops.format)
+
+
 def unpack(ops: Operations, each: float, seconds: Array, index: Array) -> None:
     """Operands that are stored packed are unpacked by the tiles of the product that reads them, in
     place.
@@ -46,7 +50,7 @@ def unpack(ops: Operations, each: float, seconds: Array, index: Array) -> None:
     """
     for r, product in unpacked(ops.rows):
         lanes = seconds[r] * passes_of_lanes(ops, each, product)[index]
-        if each and promotes(ops.rows[product], ops.format):
+        if _promotes(ops, each, product):
             seconds[product] += lanes
         else:
             seconds[product] = np.maximum(seconds[product], lanes)
@@ -57,7 +61,7 @@ def passes_of_lanes(ops: Operations, each: float, product: int) -> Array:
     """(M,) times that the lanes work on every weight of a product, whose place is `product`: to
     unpack it, or for scales of blocks as `promoted` has it. each : see there."""
     rows = ops.m[product]
-    if each and promotes(ops.rows[product], ops.format):
+    if _promotes(ops, each, product):
         return promoted(rows, 1.0, each)
     return np.asarray(np.ceil(rows / UNPACK_ROWS))
 

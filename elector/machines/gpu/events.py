@@ -286,8 +286,7 @@ class GpuUnits:
         k = min(k + diagonal * (whole_k > k), whole_k)
         n = min(n + diagonal * (whole_n > n), whole_n)
         head, keys = (k, n) if along_heads(ops.rows[r]) else (n, k)
-        step = STEP_BYTES / self.width
-        head = float(np.ceil(head / step) * step)
+        head = self._padded(head)
         general = constants().flash_share
         rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
         each = keys * head * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
@@ -301,9 +300,7 @@ class GpuUnits:
         """Rounds of blocks of flash attention over the SMs, and what the longest of them, which a
         mask leaves most of its keys, takes beyond these, in blocks of the mean length."""
         ops, i, c = self.case.ops, self.i, self.c
-        m, batch = float(ops.m[r, i]), float(ops.batch[r, i])
-        rows = c.flash_rows / np.ceil(head / WIDEST)
-        blocks = float(np.ceil(m / rows)) * batch
+        m, blocks = float(ops.m[r, i]), self._flash_blocks(r, head)
         seen, most = (
             (ops.n[r, i], self.whole[1][r, i])
             if along_heads(ops.rows[r])
@@ -322,17 +319,24 @@ class GpuUnits:
         share = rest / self.number["sms"]
         return whole + (c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0), beyond
 
+    def _padded(self, head: float) -> float:
+        """Numbers of a head as matrix instructions take it."""
+        step = STEP_BYTES / self.width
+        return float(np.ceil(head / step) * step)
+
+    def _flash_blocks(self, r: int, head: float) -> float:
+        """Blocks of flash attention that the SMs are dealt, of padded heads of that size."""
+        rows = self.c.flash_rows / np.ceil(head / WIDEST)
+        return float(np.ceil(self.case.ops.m[r, self.i] / rows) * self.case.ops.batch[r, self.i])
+
     def _spread(self, r: int) -> float:
         """Seconds of a softmax inside flash attention over those of one that fills all SMs."""
         if r not in self.softmaxes:
             return 1.0
-        scores, c = self.softmaxes[r], self.c
-        step = STEP_BYTES / self.width
-        head = float(np.ceil(self.case.ops.k[scores, self.i] / step) * step)
-        rows = c.flash_rows / np.ceil(head / WIDEST)
-        m, batch = (float(x[scores, self.i]) for x in (self.case.ops.m, self.case.ops.batch))
-        even = np.ceil(m / rows) * batch / self.number["sms"]
-        special = self.special.get(scores, c.flash_special)
+        scores = self.softmaxes[r]
+        head = self._padded(float(self.case.ops.k[scores, self.i]))
+        even = self._flash_blocks(scores, head) / self.number["sms"]
+        special = self.special.get(scores, self.c.flash_special)
         return float(sum(self._rounds(scores, head)) / even * special)
 
     def _inside(self, r: int, share: float = 1.0) -> float:

@@ -214,10 +214,11 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     """Seconds and counts of the designs in `part`."""
     ops, units, index, q = p.ops, p.units.take(part), p.index[part], p.plan_index[part]
     d = device(p.constants, units, ops.format.products, as_timed(p.stack))
-    c, count, latent = p.constants, ops.count[:, index], _latent(p, d, index)
+    c, count = p.constants, ops.count[:, index]
+    latent = LatentKernels(ops, p.latents, p.stack, c, d, index)
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, index, q)
-    compute, passing = (each * count for each in _compute(p, d, index, touched))
+    compute, passing = (each * count for each in _compute(p, d, latent, index, touched))
     elements = dispatch.quantised_elements(ops, p.quantised, index)
     asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
@@ -284,7 +285,9 @@ def _clocked(
     )
 
 
-def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[Array, Array]:
+def _compute(
+    p: PreparedGpu, d: Device, latent: LatentKernels, index: Array, touched: Array
+) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, of one run of each row, and beside them (R, D) seconds
     between cache and SMs.
 
@@ -309,7 +312,7 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
         streams = sizes(ops, p.stack, p.streams, index)
         own = stream_seconds(c, d, streams, touched[p.streams], streams_as_timed(p.stack))
         compute[p.streams], passing[p.streams] = own
-        _latent(p, d, index).over(touched, compute, passing)
+        latent.over(touched, compute, passing)
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
@@ -318,7 +321,7 @@ def _compute(p: PreparedGpu, d: Device, index: Array, touched: Array) -> tuple[A
     passing[v] = cache_seconds(c, d, touched[v])
     for softmax, scores in p.softmaxes:
         compute[softmax] *= spread[np.searchsorted(p.flash, scores)]
-    _latent(p, d, index).softmaxes(p.softmaxes, compute)
+    latent.softmaxes(p.softmaxes, compute)
     for each in (compute, passing):
         dispatch.unpack(ops, p.stack["scaled.promoted"], each, index)
     return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
@@ -332,11 +335,6 @@ def _start(p: PreparedGpu, index: Array) -> Array:
     workload = p.ops.workload
     once = p.stack["step"] + p.stack["update"] * workload.training
     return np.asarray(once * (workload.prompt_passes * workload.pieces)[index])
-
-
-def _latent(p: PreparedGpu, d: Device, index: Array) -> LatentKernels:
-    """What kernels of latent attention have of their own."""
-    return LatentKernels(p.ops, p.latents, p.stack, p.constants, d, index)
 
 
 def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> Array:
