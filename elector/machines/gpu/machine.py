@@ -217,8 +217,8 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     c, count = p.constants, ops.count[:, index]
     latent = LatentKernels(ops, p.latents, p.stack, c, d, index)
     times = (p.kernels[:, None] + latent.copies()) * count
-    moved, touched = _bytes(p, latent, index, q)
-    compute, passing = (each * count for each in _compute(p, d, latent, index, touched))
+    moved, touched = _bytes(p, latent, q)
+    compute, passing = (each * count for each in _compute(p, latent, touched))
     elements = dispatch.quantised_elements(ops, p.quantised, index)
     asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
@@ -285,15 +285,14 @@ def _clocked(
     )
 
 
-def _compute(
-    p: PreparedGpu, d: Device, latent: LatentKernels, index: Array, touched: Array
-) -> tuple[Array, Array]:
+def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Array, Array]:
     """(R, D) seconds that follow the clock, of one run of each row, and beside them (R, D) seconds
     between cache and SMs.
 
     touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
     """
-    c, ops, count = p.constants, p.ops, p.ops.count[:, index]
+    c, ops, d, index = p.constants, p.ops, latent.device, latent.index
+    count = ops.count[:, index]
     compute, passing = np.zeros(count.shape), np.zeros(count.shape)
     if p.tiled.size:
         first, place = combinations([index, *d.of_products])
@@ -347,10 +346,9 @@ def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> A
     return memory
 
 
-def _bytes(p: PreparedGpu, latent: LatentKernels, index: Array, q: Array) -> tuple[Array, Array]:
+def _bytes(p: PreparedGpu, latent: LatentKernels, q: Array) -> tuple[Array, Array]:
     """(R, D) bytes of one run between main memory and chip, and between cache and SMs."""
-    ops = p.ops
-    share = p.passes[:, None]
+    ops, index, share = p.ops, latent.index, p.passes[:, None]
     read, second = p.plan.read[:, q], ops.b_bytes[:, index]
     twice = second * (1.0 - once(ops, p.latents, index))
     moved = (read - np.minimum(read, twice) + p.plan.written[:, q]) * share
