@@ -56,6 +56,7 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     constants,
     host_bound,
+    lane_rate,
     memory_seconds,
     peak,
     product_seconds,
@@ -199,7 +200,7 @@ def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Devi
     boost = units.number("boost_clock")
     # An operation is half a multiply-accumulate.
     rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
-    lanes = 0.5 * units.number("fp32_rate") * hertz / boost
+    lanes = 0.5 * lane_rate(units.numbers) * hertz / boost
     # More but smaller processors have neither more cache nor more special functions for nothing.
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
@@ -409,10 +410,14 @@ def _counts(
 
 
 def _notes(units: Units, d: Device) -> dict[str, Note]:
-    """Special functions that the lanes cannot keep up with."""
+    """Special functions that the lanes cannot keep up with, and lanes beyond the rate of fp32."""
     given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
     text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
-    return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
+    beyond = units.number("vector_rate") > units.number("fp32_rate")
+    return {
+        text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")}),
+        "accelerator.vector_rate counts as accelerator.fp32_rate at most": Note(beyond),
+    }
 
 
 def _foreign(p: PreparedGpu, units: Units) -> dict[str, Note]:
@@ -461,7 +466,7 @@ def _tiles(memory: TilingPlan, q: Array) -> tuple[Array, Array, Array]:
 def parts(units: Units) -> dict[str, Part]:
     """The die as published, what it is stated to hold at least, and the board's idle power."""
     hertz = 2.0 * units.number("boost_clock")  # an operation is half a multiply-accumulate
-    lanes = units.number("fp32_rate") / hertz
+    lanes = lane_rate(units.numbers) / hertz
     cores = _cores(units) / hertz
     # Beside tensor cores, a lane of fp32 holds two numbers of 16 bits.
     cores = np.where(units.flag("tensor"), cores, np.maximum(cores - 2.0 * lanes, 0.0))
