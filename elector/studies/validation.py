@@ -93,7 +93,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Errors:
+class Misses:
     """How far off cases of one group are.
 
     number : cases with a result. median, ninetieth : of the absolute errors. bias : median error;
@@ -107,12 +107,12 @@ class Errors:
     dominant: str
 
     @staticmethod
-    def of(results: Sequence[CaseResult]) -> Errors:
+    def of(results: Sequence[CaseResult]) -> Misses:
         """Of cases that have a result."""
         misses = np.array([r.case.miss(r.error) for r in results])
         size = np.abs(misses)
         kinds = [r.dominant for r in results if r.dominant]
-        return Errors(
+        return Misses(
             number=size.size,
             median=_median(size),
             ninetieth=float(np.quantile(size, 0.9)) if size.size else math.nan,
@@ -131,8 +131,8 @@ class CaseGroup:
     """
 
     name: str
-    every: Errors
-    never: Errors
+    every: Misses
+    never: Misses
     bar: float
     known_miss: bool
     problems: tuple[str, ...]
@@ -293,8 +293,8 @@ def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
     there = [r for r in results if not r.problem]
     return CaseGroup(
         name=name,
-        every=Errors.of(there),
-        never=Errors.of([r for r in there if r.case.unseen]),
+        every=Misses.of(there),
+        never=Misses.of([r for r in there if r.case.unseen]),
         bar=float(np.median([r.case.bar for r in results])),
         known_miss=any(r.case.known_miss for r in results),
         problems=tuple(r.problem for r in results if r.problem),

@@ -12,7 +12,7 @@ from elector.base import quantity
 from elector.base.junit import JUnitCase, document
 from elector.base.output import check_output, made_folder, whole
 from elector.base.version import VERSION
-from elector.studies.validation import ENOUGH, CaseGroup, CaseResult, Errors, groups
+from elector.studies.validation import ENOUGH, CaseGroup, CaseResult, Misses, groups
 
 #: Side of a picture, and its margin, in pixels.
 _SIDE, _MARGIN = 260, 34
@@ -88,7 +88,7 @@ def _bar(group: CaseGroup) -> list[str]:
     return [_percent(group.bar), _verdict(group.verdict)]
 
 
-def _errors(errors: Errors, number: int | None = None) -> list[str]:
+def _errors(errors: Misses, number: int | None = None) -> list[str]:
     """Cells: how many cases (`number` where some of them have no result), and their errors."""
     sizes = [_percent(errors.median), _percent(errors.ninetieth), _percent(errors.bias, "+")]
     count = errors.number if number is None else number

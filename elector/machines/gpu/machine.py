@@ -28,7 +28,6 @@ from elector.machines.contract import (
     Details,
     EventModel,
     Machine,
-    Note,
     Overlap,
     Part,
     Power,
@@ -38,7 +37,7 @@ from elector.machines.contract import (
     nothing_to_complete,
     sum_rows,
 )
-from elector.machines.gpu import dispatch
+from elector.machines.gpu import dispatch, remarks
 from elector.machines.gpu.attention import (
     FlashRows,
     flash_loads,
@@ -46,7 +45,7 @@ from elector.machines.gpu.attention import (
     stream_seconds,
     streaming,
 )
-from elector.machines.gpu.automatic import alike, automatic, chips_of
+from elector.machines.gpu.automatic import alike, automatic
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
     Constants,
@@ -246,7 +245,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(replace(clocked, follows=bound)),
         told=Remarks(
             extra=bound(busy),
-            notes=_notes(units, d) | _foreign(p, units),
+            notes=remarks.of_rates(units, d) | remarks.of_stack(p.ops.workload, units),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -407,28 +406,6 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
-
-
-def _notes(units: Units, d: Device) -> dict[str, Note]:
-    """Special functions that the lanes cannot keep up with, and lanes beyond the rate of fp32."""
-    given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
-    text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
-    beyond = units.number("vector_rate") > units.number("fp32_rate")
-    return {
-        text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")}),
-        "accelerator.vector_rate counts as accelerator.fp32_rate at most": Note(beyond),
-    }
-
-
-def _foreign(p: PreparedGpu, units: Units) -> dict[str, Note]:
-    """Stacks that have no release for a family of chips: what `auto` never takes."""
-    stack, names = p.ops.workload.implementation, units.names["architecture"]
-    chips = chips_of(stack)
-    lacking = [chips is not None and name not in chips for name in names[0]]
-    if not any(lacking):
-        return {}
-    text = f"{stack} has no release for chips of this family: simulated as if it had"
-    return {text: Note(np.array(lacking)[names[1]])}
 
 
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
