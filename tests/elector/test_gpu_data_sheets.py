@@ -13,6 +13,7 @@ from elector.base.table import DATA
 from elector.base.units import parse
 from elector.evaluation.data_sheets import data_sheets
 from elector.machines.gpu.kernels import constants
+from elector.studies.weights import weights
 
 with (DATA / "accelerators" / "gpus.csv").open(newline="", encoding="utf-8") as stream:
     BOARDS = {row["name"]: row for row in csv.DictReader(stream)}
@@ -173,6 +174,16 @@ def test_a_board_without_cites_what_it_gains() -> None:
         return {str(constant["name"]) for constant in explained["constants"]}
 
     assert "gpu.ecc_off" in names("rtx-4090") and "gpu.ecc_off" not in names("l40s")
+
+
+# ---- evidence ----
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_fifth_of_the_energy_at_most_rests_on_what_is_assumed(name: str) -> None:
+    """As docs/technology.md says of all boards."""
+    shares: Any = weights(name)["evidence"]
+    assert shares["assumed"] <= 0.2
 
 
 # ---- names ----
