@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import llama_bench
 from gpu_rows import BOARDS, Record, Steps, from_records, located, read
 
 #: Layers, hidden ... of a row -> the preset it is, where it is one.
@@ -107,7 +108,8 @@ def for_fitting(folder: Path) -> Steps:
     """Rows of whole steps that constants may be fitted on.
 
     Training of MPT (eight boards exchange weights and gradients), chats whose prompts are not
-    stated, and MLPerf (variable lengths, batches not stated) are compared with only.
+    stated, MLPerf (variable lengths, batches not stated) and llama.cpp on the boards of
+    llama_bench.csv are compared with only.
     """
     rows = [
         r
@@ -116,10 +118,17 @@ def for_fitting(folder: Path) -> Steps:
         in ("tensorrt-bert", "hf-eager-llama", "llama.cpp", "tensorrt-llm")
         and "device-heading" not in r["flag"]
         and "approx" not in r["flag"]
+        and not _kept_out(r)
     ]
     prompts = {_prompt(r): seconds(r) for r in rows if r["workload"].endswith("-prefill")}
     measured = [seconds(r, prompts.get(_prompt(r), 0.0)) for r in rows]
     return from_records(rows, [settings(r) for r in rows], measured)
+
+
+def _kept_out(r: Record) -> bool:
+    """Whether a row is of llama.cpp on a board that none of its constants is fitted on."""
+    board = str(settings(r)["accelerator"])
+    return r["implementation"] == llama_bench.STACK and board in llama_bench.boards()
 
 
 def _prompt(r: Record) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ import engine_rows
 import gpu_error
 import gpu_rows
 import gpu_timings
+import llama_bench
 import timings_package
 
 import elector
@@ -50,14 +51,14 @@ BARS = {
 }
 #: Document -> how many rows of it are shipped.
 MOST = {
-    "TensorRT@": 70,
+    "TensorRT@": 56,
     "TensorRT demo": 30,
     "FasterTransformer": 60,
-    "TensorFlow2": 50,
-    "TensorFlow/": 50,
+    "TensorFlow2": 34,
+    "TensorFlow/": 30,
 }
 #: Rows of tables whose number is their strength -> how many are shipped; 800 rows in all at most.
-PRODUCTS, WATTS, TIMED = 36, 64, 5
+PRODUCTS, WATTS, TIMED = 36, 40, 5
 
 
 def family(device: str) -> str:
@@ -185,6 +186,19 @@ def _limited(rows: list[Row]) -> list[Row]:
         rest = [r for r in rest if r not in here]
         chosen += drawn(here, most)
     return [*chosen, *rest]
+
+
+def other_boards() -> list[Row]:
+    """llama.cpp on boards that none of its constants is fitted on."""
+    rows = []
+    for r in llama_bench.taken():
+        phase = "prefill" if r["kind"] == "prompt" else "decode"
+        regime = f"language model {phase} on other boards"
+        name = f"llama.cpp {r['accelerator']} {r['model']} {r['kind']} {r['tokens']}"
+        group = (llama_bench.STACK, regime, "language model")
+        about = (r["source"], r["note"], False)
+        rows.append(row(name, llama_bench.settings(r), llama_bench.figure(r), group, about))
+    return rows
 
 
 def watts(folder: Path) -> list[Row]:
@@ -340,7 +354,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     rows = [*steps(given.folder), *engines(given.folder), *watts(given.folder)]
-    rows += products(given.folder)
+    rows += [*products(given.folder), *other_boards()]
     if given.timings:
         rows += [*timings(given.timings), *served(given.timings)]
     rows = [r for r in rows if fits(r)]

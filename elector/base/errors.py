@@ -17,6 +17,8 @@ _FILE, _FIELD, _PROBLEM = 500, 120, 2000
 
 #: From so many letters on a name may be the beginning of another.
 _BEGINNING = 3
+#: Size of memory behind the name of a board that has one size only.
+_SIZE = re.compile(r"-\d+-?gi?b$")
 
 
 class ElectorError(Exception):
@@ -128,7 +130,8 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     """The known name most like `name`, or None where nothing is close.
 
     A name that was cut short stands for the first that begins so (h100 for h100-nvl-94gb), then
-    for one that holds it between its signs (sram for accelerator.sram).
+    for one that holds it between its signs (sram for accelerator.sram). One with a size of memory
+    behind it, or with words before it, stands for itself (h20-96gb and NVIDIA H20 for h20).
 
     alike : least share of letters in common (difflib's ratio).
 
@@ -146,6 +149,10 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
         hold = [n for n in known if not short and asked in re.split(r"[-._:@/ ]", n)]
         if begin or hold:
             return known[min(begin or hold, key=len)]
+    within = _SIZE.sub("", re.sub(r"[\s_]+", "-", asked))
+    ends = [n for n in known if n == within or within.endswith(f"-{n}")]
+    if ends:
+        return known[max(ends, key=len)]
     close = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
     return known[close[0]] if close else None
 

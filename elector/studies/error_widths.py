@@ -25,9 +25,12 @@ Array = np.ndarray
 Kind = tuple[str, str, str]
 #: Single products by the bits of their format, the widest last: each has kernels of its own.
 PRODUCTS = ((4, "products of 4 bits"), (8, "products of 8 bits"), (math.inf, "products"))
+#: One pass of a language model over its prompt: other kernels than those of tokens after it.
+PROMPTS = "prompts"
 #: What a group of cases is about, by what its name says, the first that fits.
 REGIMES = (
     ("training", ("training",)),
+    (PROMPTS, ("prefill",)),
     ("language", ("language", "serving")),
     (PRODUCTS[0][1], ("products nvfp4", "products mxfp4")),
     (PRODUCTS[1][1], ("products fp8", "products int8")),
@@ -129,7 +132,8 @@ def _kind(group: StructureGroup, family: str) -> Kind:
     if workload.generates:
         return family, workload.implementation, "language"
     if group.models.template.blocks:
-        return family, workload.implementation, "bert"
+        decodes = group.models.template.family == "decoder"
+        return family, workload.implementation, PROMPTS if decodes else "bert"
     bits = workload.format.products.bits
     regime = next(name for most, name in PRODUCTS if bits <= most)
     return family, workload.implementation, regime

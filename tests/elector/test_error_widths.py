@@ -32,6 +32,17 @@ def test_products_have_the_width_of_their_bits(precision: str, regime: str) -> N
     assert kind == ("blackwell", "vllm", regime) and width_of(kind)[1] == kind
 
 
+@pytest.mark.parametrize(
+    ("model", "generate", "regime"),
+    [("bert-base", 0, "bert"), ("llama-2-7b", 0, "prompts"), ("llama-2-7b", 64, "language")],
+)
+def test_a_prompt_has_the_width_of_prompts(model: str, generate: int, regime: str) -> None:
+    """It had that of an encoder, and cases of prompts set the width of tokens."""
+    settings = {"model": model, "accelerator": "a100-sxm-80gb", "workload.generate": generate}
+    (kind,), _ = kinds_of(columns_of(settings), 1)
+    assert kind[::2] == ("ampere", regime)
+
+
 @pytest.mark.parametrize(("number", "low", "high"), [(18, 17, 18), (9, 9, 9), (19, 18, 18)])
 def test_a_width_is_that_of_nine_of_ten_and_no_more(number: int, low: int, high: int) -> None:
     """Of n errors that of rank 0.9 (n + 1): of 18 it was the 18th, which 18 of 19 stay below."""

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 import elector
+from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.base.units import parse
 from elector.evaluation.data_sheets import data_sheets
 from elector.machines.gpu.kernels import constants, lane_rate
+from elector.studies.weights import weights
 
 with (DATA / "accelerators" / "gpus.csv").open(newline="", encoding="utf-8") as stream:
     BOARDS = {row["name"]: row for row in csv.DictReader(stream)}
@@ -29,9 +31,9 @@ LANES = {
     "blackwell-rtx": 128,
     "cdna": 64,
 }
-#: Chips for data centres of families that have more lanes elsewhere (GP100 and GA100); a lane of
-#: CDNA3 does two operations at once.
-OTHERS = {"P100": 64, "A100": 64, "A30": 64, "MI300X": 128}
+#: Chips of families that have other lanes elsewhere; a lane of CDNA3 and 4 does two operations at
+#: once.
+OTHERS = {"GP100": 64, "GA100": 64, "CDNA3": 128, "CDNA4": 128}
 #: Boards whose matrix cores multiply in fp32, too, and by how much faster than lanes.
 MATRIX = {"mi100": 2.0, "mi210": 2.0, "mi250": 2.0}
 #: Data sheets round to two digits (80 for 79.6) or three.
@@ -95,10 +97,73 @@ def test_hopper_is_quoted_at_the_clock_of_its_tensor_rates(name: str) -> None:
     assert "1,980 MHz" in data_sheets()[name, "fp32_rate"].text
 
 
+# ---- tensor cores ----
+
+#: Families whose boards differ in SMs and clock, and by half where a product is held back.
+CONSUMER = ("turing", "ampere", "ada", "blackwell-rtx")
+#: Boards of these families whose tensor cores run at half of the rate, in every format.
+HELD_BACK = ("l20", "l40")
+GEFORCE = [
+    n for n in BOARDS if n.startswith("rtx-") and n.split("-")[1].isdigit() and "ada" not in n
+]
+
+
+def per_clock(name: str, number: str) -> float:
+    """Operations of a format in a clock and SM, by the data sheet."""
+    row = BOARDS[name]
+    return float(row[f"{number}_rate"]) / (
+        float(row["sms"]) * float(parse(row["boost_clock"], "Hz"))
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n, r in BOARDS.items()
+        if r["architecture"] in CONSUMER and "GA100" not in r["description"]
+    ],
+)
+def test_tensor_cores_of_a_family_do_the_same_in_a_clock(name: str) -> None:
+    """1,024 operations an SM in fp16 and twice that in int8 since Turing; L40S quotes 362 and
+    366 Tflop/s in one table."""
+    share = 0.5 if name in HELD_BACK else 1.0
+    assert per_clock(name, "fp16") == pytest.approx(1024 * share, rel=0.015)
+    assert per_clock(name, "int8") == pytest.approx(2048 * share, rel=0.015)
+
+
+@pytest.mark.parametrize("name", GEFORCE)
+def test_boards_of_geforce_halve_products_with_sums_in_fp32(name: str) -> None:
+    """fp16 with sums in fp16 is what libraries take; bf16, tf32 and fp8 have none of these."""
+    row = BOARDS[name]
+    assert row["ecc"] == "off" and "GeForce" in data_sheets()[name, "ecc"].text
+    fp16, halved = float(row["fp16_rate"]), 0.0 if row["architecture"] == "turing" else 0.5
+    assert float(row["bf16_rate"]) == pytest.approx(halved * fp16, rel=2e-3)
+    assert float(row["tf32_rate"]) == pytest.approx(halved / 2 * fp16, rel=3e-3)
+    assert float(row["fp8_rate"]) in (0.0, pytest.approx(fp16, rel=2e-3))
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("a800-sxm-80gb", "a100-sxm-80gb"),
+        ("h800-sxm-80gb", "h100-sxm-80gb"),
+        ("mi325x", "mi300x"),
+        ("titan-rtx", "quadro-rtx-6000"),
+    ],
+)
+def test_boards_of_one_chip_and_clock_have_its_rates(name: str, like: str) -> None:
+    """Links between boards, memory and power are what these differ in."""
+    for key in ("sms", "boost_clock", "die", "node", "l2", "special_per_cycle"):
+        assert BOARDS[name][key] == BOARDS[like][key], key
+    for number in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "nvfp4", "mxfp4"):
+        assert per_clock(name, number) == pytest.approx(per_clock(like, number), rel=1e-3)
+
+
 # ---- error correction ----
 
 #: Chips of memory come in these sizes for whole boards [MiB]: GB of a data sheet.
-FULL = tuple(1024 * gigabytes for gigabytes in (8, 16, 24, 48, 96))
+FULL = tuple(1024 * gigabytes for gigabytes in (8, 10, 11, 12, 16, 20, 24, 32, 48, 96))
 
 
 @pytest.mark.parametrize("name", [n for n, r in BOARDS.items() if r["memory"].startswith("gddr")])
@@ -146,3 +211,45 @@ def test_a_board_without_cites_what_it_gains() -> None:
         return {str(constant["name"]) for constant in explained["constants"]}
 
     assert "gpu.ecc_off" in names("rtx-4090") and "gpu.ecc_off" not in names("l40s")
+
+
+# ---- evidence ----
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_fifth_of_the_energy_at_most_rests_on_what_is_assumed(name: str) -> None:
+    """As docs/technology.md says of all boards."""
+    shares: Any = weights(name)["evidence"]
+    assert shares["assumed"] <= 0.2
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("rtx 4080", "rtx-4080"),
+        ("RTX 4080", "rtx-4080"),
+        ("NVIDIA GeForce RTX 4080", "rtx-4080"),
+        ("NVIDIA RTX A5000", "rtx-a5000"),
+        ("NVIDIA H20", "h20"),
+        ("h20-96gb", "h20"),
+        ("l20-48gb", "l20"),
+        ("L40 48GB", "l40"),
+        ("a2-16gb", "a2"),
+        ("rtx-5090-32gb", "rtx-5090"),
+        ("rtx-3080", "rtx-3080-ti"),
+        ("rtx-4080-super", "rtx-4080"),
+        ("h800", "h800-sxm-80gb"),
+        ("NVIDIA A800-SXM4-80GB", "a800-sxm-80gb"),
+        ("v100s", "v100s-pcie-32gb"),
+        ("AMD Instinct MI355X", "mi355x"),
+        ("2080ti", "rtx-2080-ti"),
+    ],
+)
+def test_what_people_call_a_board_leads_to_it(asked: str, meant: str) -> None:
+    """h20-96gb led to gh200-96gb, l20-48gb to a30-24gb, what nvidia-smi calls a board nowhere."""
+    with pytest.raises(InputError) as raised:
+        elector.simulate("gpt2", asked)
+    assert f"did you mean {meant}?" in str(raised.value)
