@@ -7,7 +7,7 @@ from pathlib import Path
 
 import peers_table
 
-from elector.studies.validation import CaseGroup, groups, validate
+from elector.studies.validation import ENOUGH, TOO_FEW, CaseGroup, groups, validate
 
 #: The words of the page; cases stand where it says {tables}, other tools where it says {peers}.
 TEMPLATE = Path(__file__).resolve().parent / "validation.template"
@@ -34,7 +34,7 @@ def page() -> str:
     text += _table([g for g in judged if g.unseen < g.number], unseen=False)
     text += f"\n## Known misses\n\n{len(missed)} groups leave their bar:\n\n"
     text += "".join(
-        f"- {g.name}: {g.judged:.0%} beside a bar of {g.bar:.0%}, bias {g.bias:+.0%}\n"
+        f"- {g.name}: {g.judged:.0%} beside a bar of {g.bar:.0%}, bias {g.every.bias:+.0%}\n"
         for g in sorted(missed, key=lambda g: -g.judged)
     )
     words = TEMPLATE.read_text(encoding="utf-8")
@@ -42,18 +42,22 @@ def page() -> str:
 
 
 def _table(judged: list[CaseGroup], unseen: bool) -> str:
-    lines = ["| group | rows | median error | bar | verdict |", "|---|---|---|---|---|"]
-    if not unseen:
-        lines = ["| group | rows | median | 90th | bias | most time |", "|---|---|---|---|---|---|"]
+    """Errors of a group's rows that were never fitted, beside the bar, or of all."""
+    head = ["group", "rows", "median", "90th", "bias", "most time"]
+    lines = [[*head[:1], "never fitted", *head[2:], "bar", "verdict"] if unseen else head]
+    lines.append(["---"] * len(lines[0]))
     for g in judged:
-        if unseen:
-            inside = "ok" if g.unseen_median <= g.bar else "outside"
-            lines.append(
-                f"| {g.name} | {g.unseen} | {g.unseen_median:.1%} | {g.bar:.0%} | {inside} |"
-            )
-        else:
-            lines.append(
-                f"| {g.name} | {g.number} | {g.median:.1%} | {g.ninetieth:.0%} | {g.bias:+.0%} "
-                f"| {g.dominant} |"
-            )
-    return "\n".join(lines) + "\n"
+        errors = g.never if unseen else g.every
+        count = f"{g.unseen} of {g.number}" if unseen and g.unseen < g.number else str(g.number)
+        figures = [f"{errors.median:.1%}", f"{errors.ninetieth:.0%}", f"{errors.bias:+.0%}"]
+        line = [g.name, count, *figures, errors.dominant or "-"]
+        lines.append([*line, f"{g.bar:.0%}", _said(g)] if unseen else line)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _said(group: CaseGroup) -> str:
+    """What the rows that were never fitted say: too few of them decide nothing by themselves."""
+    if group.unseen < min(ENOUGH, group.number):
+        inside = "inside" if group.verdict == TOO_FEW else group.verdict
+        return f"too few to judge: by all {group.number}, {group.every.median:.1%}, {inside}"
+    return group.verdict

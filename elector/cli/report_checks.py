@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -82,10 +82,10 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
         [
             g.name.rpartition(" / ")[2],
             str(g.number),
-            quantity.share(g.median),
-            quantity.share(g.unseen_median),
-            quantity.share(g.ninetieth, 0),
-            quantity.share(g.bias, 0, "+"),
+            quantity.share(g.every.median),
+            f"{g.unseen}: {quantity.share(g.never.median)}" if g.unseen else "-",
+            quantity.share(g.every.ninetieth, 0),
+            quantity.share(g.every.bias, 0, "+"),
             f"{g.bar:.0%}",
             g.verdict,
         ]
@@ -101,8 +101,20 @@ def _groups(judged: Sequence[CaseGroup]) -> None:
             click.echo(family)
         before = family
         click.echo(line)
-    click.echo("unseen: median of the rows that no constant was fitted on")
+    click.echo("unseen: how many rows no constant was fitted on, and their median")
+    for meaning in _meanings({g.verdict for g in judged}):
+        click.echo(text.paragraph(meaning))
     click.echo(text.paragraph(_dominant(judged)) + "\n")
+
+
+def _meanings(verdicts: Collection[str]) -> list[str]:
+    """What a group within its bar was judged by, where a verdict wants a word."""
+    from elector.studies.validation import ENOUGH, IN_SAMPLE, TOO_FEW
+
+    few = f"all rows are within the bar; of fewer than {ENOUGH} unseen ones nothing can be told"
+    own = "constants were fitted on all rows, which says little of others"
+    meanings = {TOO_FEW: few, IN_SAMPLE: own}
+    return [f"{name}: {said}" for name, said in meanings.items() if name in verdicts]
 
 
 def _dominant(judged: Sequence[CaseGroup]) -> str:

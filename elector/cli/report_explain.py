@@ -63,14 +63,22 @@ def _constants(constants: Sequence[Record]) -> None:
     cells = [
         [
             constant["name"],
-            f"{constant['value']:g}" + (f" {constant['unit']}" if constant["unit"] != "1" else ""),
+            _constant(constant),
             f"{constant['evidence']}: {constant['source']}",
         ]
         for constant in constants
     ]
     if cells:
-        header = ("constant of kernels", "value", "evidence")
+        of = "kernels" if any("low" not in constant for constant in constants) else "the machine"
+        header = (f"constant of {of}", "value", "evidence")
         click.echo("\n" + text.table(cells, header, right=(1,), fold=(0, 2)))
+
+
+def _constant(constant: Record) -> str:
+    """Its value, and what nine of ten such constants lie between where its table says."""
+    unit = f" {constant['unit']}" if constant["unit"] != "1" else ""
+    ends = f" ({constant['low']:g} to {constant['high']:g})" if "low" in constant else ""
+    return f"{constant['value']:g}{unit}{ends}"
 
 
 def _parts(parts: Sequence[Record]) -> None:

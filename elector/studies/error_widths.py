@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -22,10 +23,17 @@ from elector.technology import ConstantRow
 
 Array = np.ndarray
 Kind = tuple[str, str, str]
+#: Single products by the bits of their format, the widest last: each has kernels of its own.
+PRODUCTS = ((4, "products of 4 bits"), (8, "products of 8 bits"), (math.inf, "products"))
+#: One pass of a language model over its prompt: other kernels than those of tokens after it.
+PROMPTS = "prompts"
 #: What a group of cases is about, by what its name says, the first that fits.
 REGIMES = (
     ("training", ("training",)),
+    (PROMPTS, ("prefill",)),
     ("language", ("language", "serving")),
+    (PRODUCTS[0][1], ("products nvfp4", "products mxfp4")),
+    (PRODUCTS[1][1], ("products fp8", "products int8")),
     ("products", ("products", "cycles")),
     ("bert", ("bert", "inference")),
 )
@@ -123,7 +131,11 @@ def _kind(group: StructureGroup, family: str) -> Kind:
         return family, workload.implementation, "training"
     if workload.generates:
         return family, workload.implementation, "language"
-    regime = "bert" if group.models.template.blocks else "products"
+    if group.models.template.blocks:
+        decodes = group.models.template.family == "decoder"
+        return family, workload.implementation, PROMPTS if decodes else "bert"
+    bits = workload.format.products.bits
+    regime = next(name for most, name in PRODUCTS if bits <= most)
     return family, workload.implementation, regime
 
 

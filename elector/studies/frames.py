@@ -132,7 +132,8 @@ def validate(
     technology : prices; the shipped tables by default.
 
     Returns case, configuration, metric, published, simulated, unit, error (relative), tolerance,
-    passed, verdict (ok | known miss | FAILED), evidence, verified, source and note.
+    passed, verdict (ok | too few | in-sample | known miss | FAILED), evidence, verified, source
+    and note.
     Raises InputError for a file that cannot be read and where no case is left.
     """
     import pandas as pd

@@ -25,6 +25,8 @@ from elector.technology import Technology
 
 #: Rows that no constant was fitted on from which on a group is judged by them alone.
 ENOUGH = 5
+#: Verdicts of a group within its bar (CaseGroup.verdict).
+OK, TOO_FEW, IN_SAMPLE = "ok", "too few", "in-sample"
 #: Setting of the software stack, which the names of groups hold, too.
 _STACK = "workload.implementation"
 #: What a float computation may be off by without being another number.
@@ -55,7 +57,8 @@ class CaseResult:
 
     @property
     def verdict(self) -> str:
-        """ok | known miss | FAILED: of the case itself, or of its group where it is an outcome."""
+        """ok | known miss | FAILED: of the case itself, or that of its group where it is an
+        outcome (CaseGroup.verdict)."""
         if self.judged and not self.problem:
             return self.judged
         if self.passed:
@@ -90,32 +93,69 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
+class Misses:
+    """How far off cases of one group are.
+
+    number : cases with a result. median, ninetieth : of the absolute errors. bias : median error;
+    NaN where there is no case. dominant : what takes most of the time in most of them.
+    """
+
+    number: int
+    median: float
+    ninetieth: float
+    bias: float
+    dominant: str
+
+    @staticmethod
+    def of(results: Sequence[CaseResult]) -> Misses:
+        """Of cases that have a result."""
+        misses = np.array([r.case.miss(r.error) for r in results])
+        size = np.abs(misses)
+        kinds = [r.dominant for r in results if r.dominant]
+        return Misses(
+            number=size.size,
+            median=_median(size),
+            ninetieth=float(np.quantile(size, 0.9)) if size.size else math.nan,
+            bias=_median(misses),
+            dominant=max(sorted(set(kinds)), key=kinds.count) if kinds else "",
+        )
+
+
+@dataclass(frozen=True)
 class CaseGroup:
     """Outcomes of one device family, stack and regime.
 
-    number : cases. unseen : of them such that no constant was fitted on.
-    median, ninetieth : of the absolute errors; of the unseen rows alone: unseen_median (NaN
-        where there is none). bias : median error.
+    every : errors of all its cases. never : of those that no constant was fitted on.
     bar : largest median error allowed. known_miss : the group is known to leave it.
-    problems : why cases have no result. dominant : what takes most of the time in most cases.
+    problems : why cases have no result.
     """
 
     name: str
-    number: int
-    unseen: int
-    median: float
-    unseen_median: float
-    ninetieth: float
-    bias: float
+    every: Misses
+    never: Misses
     bar: float
     known_miss: bool
     problems: tuple[str, ...]
-    dominant: str
+
+    @property
+    def number(self) -> int:
+        """Cases, those without a result among them."""
+        return self.every.number + len(self.problems)
+
+    @property
+    def unseen(self) -> int:
+        """Cases that no constant was fitted on."""
+        return self.never.number
+
+    @property
+    def dominant(self) -> str:
+        """What takes most of the time in most cases."""
+        return self.every.dominant
 
     @property
     def judged(self) -> float:
         """The median that decides: of the unseen rows, where there are enough of them."""
-        return self.unseen_median if self.unseen >= ENOUGH else self.median
+        return self.never.median if self.unseen >= ENOUGH else self.every.median
 
     @property
     def said(self) -> str:
@@ -124,16 +164,20 @@ class CaseGroup:
         if not self.problems:
             return text
         without = f"{len(self.problems)} of {self.number} have no result: {self.problems[0]}"
-        return without if math.isnan(self.median) else f"{text}; {without}"
+        return without if math.isnan(self.every.median) else f"{text}; {without}"
 
     @property
     def verdict(self) -> str:
-        """ok | known miss | FAILED."""
+        """ok | too few | in-sample | known miss | FAILED. Within its bar a group is ok by rows that
+        nothing was fitted on; by others it is in-sample, and with unseen ones, which are too few
+        to judge by, too few."""
         if self.problems:
             return "FAILED"
-        if self.judged <= self.bar + _ROUNDING:
-            return "ok"
-        return "known miss" if self.known_miss else "FAILED"
+        if self.judged > self.bar + _ROUNDING:
+            return "known miss" if self.known_miss else "FAILED"
+        if self.unseen >= min(ENOUGH, self.every.number):
+            return OK
+        return TOO_FEW if self.unseen else IN_SAMPLE
 
     def as_row(self) -> dict[str, object]:
         """Plain values for a table or JSON."""
@@ -141,12 +185,15 @@ class CaseGroup:
             "group": self.name,
             "cases": self.number,
             "never_fitted": self.unseen,
-            "median": _or_none(self.median),
-            "never_fitted_median": _or_none(self.unseen_median),
-            "ninetieth": _or_none(self.ninetieth),
-            "bias": _or_none(self.bias),
+            "median": _or_none(self.every.median),
+            "never_fitted_median": _or_none(self.never.median),
+            "ninetieth": _or_none(self.every.ninetieth),
+            "never_fitted_ninetieth": _or_none(self.never.ninetieth),
+            "bias": _or_none(self.every.bias),
+            "never_fitted_bias": _or_none(self.never.bias),
             "bar": self.bar,
             "dominant": self.dominant,
+            "never_fitted_dominant": self.never.dominant,
             "verdict": self.verdict,
         }
 
@@ -243,23 +290,14 @@ def failed(results: Sequence[CaseResult]) -> bool:
 
 
 def _group(name: str, results: Sequence[CaseResult]) -> CaseGroup:
-    errors = np.array([r.case.miss(r.error) for r in results if not r.problem])
-    there = [r for r in results if not r.problem and r.case.unseen]
-    unseen = np.array([r.case.miss(r.error) for r in there])
-    size = np.abs(errors)
-    kinds = [r.dominant for r in results if r.dominant]
+    there = [r for r in results if not r.problem]
     return CaseGroup(
         name=name,
-        number=len(results),
-        unseen=unseen.size,
-        median=_median(size),
-        unseen_median=_median(np.abs(unseen)),
-        ninetieth=float(np.quantile(size, 0.9)) if size.size else math.nan,
-        bias=_median(errors),
+        every=Misses.of(there),
+        never=Misses.of([r for r in there if r.case.unseen]),
         bar=float(np.median([r.case.bar for r in results])),
         known_miss=any(r.case.known_miss for r in results),
         problems=tuple(r.problem for r in results if r.problem),
-        dominant=max(sorted(set(kinds)), key=kinds.count) if kinds else "",
     )
 
 

@@ -12,7 +12,7 @@ from elector.base import quantity
 from elector.base.junit import JUnitCase, document
 from elector.base.output import check_output, made_folder, whole
 from elector.base.version import VERSION
-from elector.studies.validation import CaseGroup, CaseResult, groups
+from elector.studies.validation import ENOUGH, CaseGroup, CaseResult, Misses, groups
 
 #: Side of a picture, and its margin, in pixels.
 _SIDE, _MARGIN = 260, 34
@@ -63,8 +63,10 @@ def page(results: Sequence[CaseResult], data: str | None) -> str:
 <style>{_STYLE}</style></head><body>
 <h1>Predicted against measured</h1>
 <p>elector {html.escape(VERSION)}, {source}: {len(results)} cases. An outcome is judged by its
-group: the median absolute error against the bar. Rows that a constant was fitted on are open
-circles, rows that none was fitted on are filled.</p>
+group: the median absolute error against the bar, of rows that no constant was fitted on
+where those are {ENOUGH} or more, or else of all. Too few: within the bar by all rows, and
+those never fitted are fewer than {ENOUGH}. In-sample: the same, with none never fitted. In the
+pictures rows that a constant was fitted on are open circles, others are filled.</p>
 <h2>Groups</h2>{_group_table(judged)}
 <h2>Pictures</h2><div class="plots">{plots}</div>
 <h2>Cases</h2>{_case_table(results)}
@@ -73,16 +75,24 @@ circles, rows that none was fitted on are filled.</p>
 
 
 def _group_table(judged: Sequence[CaseGroup]) -> str:
-    head = ("group", "cases", "never fitted", "median", "never fitted, median", "90th", "bias")
+    errors = ("median", "90th", "bias", "most time")
+    head = ("group", "never fitted", *errors, "all cases", *errors, "bar", "verdict")
     rows = [
-        _row(
-            [html.escape(g.name), str(g.number), str(g.unseen)]
-            + [_percent(x) for x in (g.median, g.unseen_median, g.ninetieth)]
-            + [_percent(g.bias, "+"), _percent(g.bar), html.escape(g.dominant), _verdict(g.verdict)]
-        )
+        _row([html.escape(g.name), *_errors(g.never), *_errors(g.every, g.number), *_bar(g)])
         for g in judged
     ]
-    return _table((*head, "bar", "most time", "verdict"), rows)
+    return _table(head, rows)
+
+
+def _bar(group: CaseGroup) -> list[str]:
+    return [_percent(group.bar), _verdict(group.verdict)]
+
+
+def _errors(errors: Misses, number: int | None = None) -> list[str]:
+    """Cells: how many cases (`number` where some of them have no result), and their errors."""
+    sizes = [_percent(errors.median), _percent(errors.ninetieth), _percent(errors.bias, "+")]
+    count = errors.number if number is None else number
+    return [str(count), *sizes, html.escape(errors.dominant or "-")]
 
 
 def _case_table(results: Sequence[CaseResult]) -> str:
@@ -148,7 +158,7 @@ aria-label="{html.escape(group.name)}">
 <text x="{_MARGIN}" y="{_SIDE - 16}" font-size="11">{first}</text>
 <text x="{end}" y="{_SIDE - 16}" font-size="11" text-anchor="end">{last} measured</text>
 <text x="{_MARGIN}" y="{_MARGIN - 8}" font-size="11">predicted</text></svg>
-<figcaption>{html.escape(group.name)}: {group.number} cases, median {_percent(group.median)}
+<figcaption>{html.escape(group.name)}: {group.number} cases, median {_percent(group.every.median)}
 </figcaption></figure>"""
 
 

@@ -12,15 +12,14 @@ from elector.base.errors import InputError
 from elector.base.table import DATA
 from elector.base.units import parse
 from elector.evaluation.data_sheets import data_sheets
-from elector.machines.gpu.kernels import constants
+from elector.machines.gpu.kernels import constants, lane_rate
 from elector.studies.weights import weights
 
 with (DATA / "accelerators" / "gpus.csv").open(newline="", encoding="utf-8") as stream:
     BOARDS = {row["name"]: row for row in csv.DictReader(stream)}
 
 #: Lanes of fp32 of an SM or compute unit, by family: CUDA C++ programming guide, arithmetic
-#: instructions. AMD quotes fp32 of matrix cores (CDNA, CDNA 2) or of packed operands (CDNA 3):
-#: twice the 64 lanes, the rate of products.
+#: instructions; data sheets of AMD.
 LANES = {
     "pascal": 128,
     "volta": 64,
@@ -30,17 +29,20 @@ LANES = {
     "hopper": 128,
     "blackwell": 128,
     "blackwell-rtx": 128,
-    "cdna": 128,
+    "cdna": 64,
 }
-#: Chips for data centres of families that have more lanes elsewhere.
-FEWER = {"GP100": 64, "GA100": 64}
+#: Chips of families that have other lanes elsewhere; a lane of CDNA3 and 4 does two operations at
+#: once.
+OTHERS = {"GP100": 64, "GA100": 64, "CDNA3": 128, "CDNA4": 128}
+#: Boards whose matrix cores multiply in fp32, too, and by how much faster than lanes.
+MATRIX = {"mi100": 2.0, "mi210": 2.0, "mi250": 2.0}
 #: Data sheets round to two digits (80 for 79.6) or three.
 ROUNDED = 0.01
 
 
 def quoted(row: dict[str, str]) -> float:
     """Operations a second in fp32 by lanes and clock."""
-    chips = (lanes for chip, lanes in FEWER.items() if f" {chip}" in row["description"])
+    chips = (lanes for chip, lanes in OTHERS.items() if f" {chip}" in row["description"])
     lanes = next(chips, LANES[row["architecture"]])
     return 2.0 * lanes * float(row["sms"]) * float(parse(row["boost_clock"], "Hz"))
 
@@ -48,8 +50,43 @@ def quoted(row: dict[str, str]) -> float:
 @pytest.mark.parametrize("name", BOARDS)
 def test_fp32_is_what_the_lanes_do_at_the_clock_of_the_rates(name: str) -> None:
     row = BOARDS[name]
-    assert float(row["fp32_rate"]) <= quoted(row) * (1.0 + ROUNDED)
-    assert float(row["fp32_rate"]) == pytest.approx(quoted(row), rel=ROUNDED)
+    most = quoted(row) * MATRIX.get(name, 1.0)
+    assert float(row["fp32_rate"]) <= most * (1.0 + ROUNDED)
+    assert float(row["fp32_rate"]) == pytest.approx(most, rel=ROUNDED)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_element_wise_work_is_never_above_the_rate_of_the_lanes(name: str) -> None:
+    row = BOARDS[name]
+    stated = {key: float(row[key]) for key in ("fp32_rate", "vector_rate")}
+    assert float(lane_rate(stated)) <= quoted(row) * (1.0 + ROUNDED)
+    # and as simulated, where neither memory nor cache nor special functions keep lanes waiting
+    fast: dict[str, Any] = {"accelerator.bandwidth": 1e16, "accelerator.special_per_cycle": 4096}
+    fast |= {"workload.implementation": "eager", "workload.attention": "unfused"}
+    fast |= {"workload.batch": 64, "workload.sequence_length": 512}
+    ran: Any = elector.simulate("bert-base", name, settings=fast, operations=True)
+    gelu = next(o for o in ran["operations"] if o["kind"] == "activation")
+    elements = gelu["m"] * gelu["count"]
+    assert elements == 12 * 64 * 512 * 3072
+    assert gelu["seconds"] >= elements / (quoted(row) / 2.0)
+
+
+@pytest.mark.parametrize("name", sorted(MATRIX))
+def test_matrix_cores_do_products_alone(name: str) -> None:
+    """Products in fp32 keep the rate of matrix cores; softmax and norms have that of lanes."""
+    said = "accelerator.vector_rate counts as accelerator.fp32_rate at most"
+    kinds = []
+    for rate in (0.0, float(BOARDS[name]["vector_rate"]), 1e18):
+        settings: dict[str, Any] = {"accelerator.vector_rate": rate, "workload.batch": 64}
+        settings |= {"workload.precision": "fp32", "workload.attention": "flash"}
+        settings["accelerator.power_limit"] = 1e6  # which a faster softmax would reach sooner
+        result: Any = elector.simulate("bert-base", name, settings=settings)
+        assert (said in result["notes"]) is (rate == 1e18)
+        kinds.append(result["latency_by_kind_s"])
+    products, own, beyond = kinds
+    assert own["linear"] == pytest.approx(products["linear"], rel=1e-4)
+    assert own["softmax"] > 1.2 * products["softmax"]
+    assert beyond == products
 
 
 @pytest.mark.parametrize("name", ["h100-sxm-80gb", "h200-sxm-141gb", "gh200-96gb"])

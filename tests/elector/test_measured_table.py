@@ -120,7 +120,7 @@ def test_what_takes_most_of_the_time_is_printed(tmp_path: Path) -> None:
     assert "most time: linear in 1 of 1 groups" in shown
 
 
-@pytest.mark.parametrize(("unseen", "verdict"), [(4, "ok"), (5, "FAILED")])
+@pytest.mark.parametrize(("unseen", "verdict"), [(0, "in-sample"), (4, "too few"), (5, "FAILED")])
 def test_rows_that_were_not_fitted_on_decide_where_they_are_enough(
     tmp_path: Path, unseen: int, verdict: str
 ) -> None:
@@ -135,4 +135,9 @@ def test_rows_that_were_not_fitted_on_decide_where_they_are_enough(
     path = write(tmp_path, *rows, header=HEADER + ",verified,fitted")
     (group,) = groups(validate(path))
     assert (group.unseen, group.verdict) == (unseen, verdict)
-    assert group.median < 0.1 < group.unseen_median
+    assert group.every.median < 0.1
+    assert (group.never.median > 0.1 and group.never.bias < -0.1) is (unseen > 0)
+    assert (group.as_row()["never_fitted_ninetieth"] is None) is (unseen == 0)
+    shown = CliRunner().invoke(main, ["validate", "--data", str(path)]).stdout
+    assert (f"  {unseen}: " in shown) is (unseen > 0)
+    assert (f"{verdict}: " in shown) is (verdict != "FAILED")  # what it means, below the table

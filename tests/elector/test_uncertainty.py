@@ -62,6 +62,10 @@ def test_groups_widen_until_there_are_cases() -> None:
         assert width.time > 1 and width.power > 1 and 0 < width.shared < 1
     assert regime_of("ampere / eager / language model decode") == "language"
     assert regime_of("volta / eager / training power") == "training"
+    assert regime_of("ampere / eager / language model prefill") == "prompts"
+    assert regime_of("hopper / vllm / products bf16") == "products"
+    assert regime_of("ampere / tensorrt-llm / products int8") == "products of 8 bits"
+    assert regime_of("blackwell / vllm / products nvfp4") == "products of 4 bits"
 
 
 def test_few_cases_are_no_surer_than_more() -> None:

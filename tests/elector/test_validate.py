@@ -338,7 +338,7 @@ def outcomes(tmp_path: Path, latencies: list[float], tolerance: str = "10 %") ->
 def test_a_group_is_judged_by_its_median(tmp_path: Path) -> None:
     results = outcomes(tmp_path, [0.002, 0.0021, 0.004])
     (group,) = groups(results)
-    assert group.median == pytest.approx(0.05) and group.bias == pytest.approx(0.05)
+    assert group.every.median == pytest.approx(0.05) and group.every.bias == pytest.approx(0.05)
     assert group.number == 3 and group.unseen == 3 and group.dominant == "linear"
     assert group.verdict == "ok" and not failed(results)
     assert [r.passed for r in results] == [True, True, False]
@@ -376,7 +376,7 @@ def test_an_outcome_with_one_bound_is_judged_by_it(
     results = outcomes(tmp_path, latencies, tolerance)
     (group,) = groups(results)
     assert group.verdict == verdict and failed(results) is (verdict == "FAILED")
-    assert group.median == pytest.approx(median) and group.bar == pytest.approx(bar)
+    assert group.every.median == pytest.approx(median) and group.bar == pytest.approx(bar)
     assert len(results) > 1 or results[0].passed is (verdict == "ok")  # as the same row as a bound
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import elector
+from elector.evaluation.accelerators import load_accelerator
 from elector.evaluation.path import Chunk, bounds, inspect
 from elector.events.timeline import timeline
 from elector.studies.simulation import columns_of
@@ -228,3 +229,43 @@ def test_arrays_of_a_tpu_do_not_read_from_its_common_memory() -> None:
     )
     before, now = (cast("dict[str, float]", r["energy_by_part_j"]) for r in (whole, own))
     assert now["vector memory"] + now["sram"] < 0.6 * before["sram"]
+
+
+@pytest.mark.parametrize("name", ["tpu-v2", "tpu-v3"])
+def test_a_core_reads_from_its_own_memory(name: str) -> None:
+    """Reads of 16 MiB were priced as of the 32 MiB of both cores: by the root of 2 too dear."""
+    settings = load_accelerator(name).settings
+    assert (settings["sram"], settings["memories"]) == (32 * 1024**2, 2)
+    own, joint = (
+        elector.simulate("bert-base", name, settings={"accelerator.memories": n}) for n in (2, 1)
+    )
+    assert own == elector.simulate("bert-base", name) | {"settings": own["settings"]}
+    parts = [cast("dict[str, float]", r["energy_by_part_j"])["sram"] for r in (own, joint)]
+    assert parts[0] == pytest.approx(parts[1] / 2**0.5)
+    for result in ("latency_s", "area_mm2"):
+        assert own[result] == joint[result]
+
+
+def test_each_array_has_its_own_accumulators() -> None:
+    """Four arrays of 512 KiB paid for each sum as for one of 2 MiB: twice as much."""
+    shown = elector.explain("bert-base", "tpu-v4i", "energy_j")
+    terms = {t["name"]: t for t in cast("list[dict[str, Any]]", shown["terms"])}
+    (law,) = terms["accumulator read"]["factors"]
+    assert law["value"] == pytest.approx((512 * 1024 / 1e6) ** 0.5)
+
+
+def test_what_the_port_moves_by_default_is_a_row_that_explain_shows() -> None:
+    def told(**settings: object) -> dict[str, dict[str, Any]]:
+        own = {f"{START}{key}": value for key, value in settings.items()}
+        shown = elector.explain("bert-mini", "systolic", "latency_s", settings=own)
+        return {c["name"]: c for c in cast("list[dict[str, Any]]", shown["constants"])}
+
+    port = told(vector_memory="1 MiB")["systolic.port_bytes"]
+    assert (port["value"], port["unit"], port["evidence"]) == (4.0, "byte", "assumed")
+    assert port["low"] < 4.0 < port["high"] and port["source"]
+    assert "systolic.port_bytes" not in told()
+    assert "systolic.port_bytes" not in told(
+        vector_memory="1 MiB", vector_memory_bandwidth="1 TB/s"
+    )
+    assert "systolic.sum_rows" in told() and "systolic.sum_rows" not in told(dataflow="os")
+    assert "systolic.sum_rows" not in told(accumulators="4 MiB")

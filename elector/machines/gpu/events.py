@@ -28,6 +28,7 @@ from elector.machines.gpu.kernels import (
     Constants,
     constants,
     elements_of_vector,
+    lane_rate,
     tiles,
 )
 from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
@@ -91,7 +92,7 @@ class _Rates:
         number : its settings.
         """
         processors = number["sms"] * clock
-        lanes = 0.5 * number["fp32_rate"] * clock / number["boost_clock"]
+        lanes = 0.5 * float(lane_rate(number)) * clock / number["boost_clock"]
         special = min(number["special_per_cycle"] * processors, c.special_share * lanes)
         cache = c.cache_share * min(c.cache_bytes * processors, c.lane_bytes * lanes)
         return cls(clock, lanes, special, cache)
@@ -143,7 +144,7 @@ class GpuUnits:
         boost, sms = self.number["boost_clock"], self.number["sms"]
         # Of tensor cores and of lanes, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
-        self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
+        self.plain = 0.5 * float(lane_rate(self.number)) / (boost * sms)
 
     def _latents(self, stack: Mapping[str, float]) -> None:
         """What latent attention has of its own: products over latents on kernels made for them,

@@ -19,8 +19,9 @@ kernels of its own (elector.machines.gpu.attention).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -417,6 +418,15 @@ def host_bound(launching: Array, device: Array) -> dict[str, Array]:
     """
     busy = sum_rows(device)
     return {"host_bound": (launching > busy) & (busy > 0.0)}
+
+
+def lane_rate(number: Mapping[str, Any]) -> Array:
+    """Operations a second of the lanes in fp32 at the boost clock, never above those of products.
+
+    number : settings of the devices, of which vector_rate and fp32_rate [1/s].
+    """
+    own, products = number["vector_rate"], number["fp32_rate"]
+    return np.where(np.asarray(own) > 0, np.minimum(own, products), products)
 
 
 def peak(d: Device) -> Array:

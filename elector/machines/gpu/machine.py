@@ -28,7 +28,6 @@ from elector.machines.contract import (
     Details,
     EventModel,
     Machine,
-    Note,
     Overlap,
     Part,
     Power,
@@ -38,7 +37,7 @@ from elector.machines.contract import (
     nothing_to_complete,
     sum_rows,
 )
-from elector.machines.gpu import dispatch
+from elector.machines.gpu import dispatch, remarks
 from elector.machines.gpu.attention import (
     FlashRows,
     flash_loads,
@@ -46,7 +45,7 @@ from elector.machines.gpu.attention import (
     stream_seconds,
     streaming,
 )
-from elector.machines.gpu.automatic import alike, automatic, chips_of
+from elector.machines.gpu.automatic import alike, automatic
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
     Constants,
@@ -56,6 +55,7 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     constants,
     host_bound,
+    lane_rate,
     memory_seconds,
     peak,
     product_seconds,
@@ -199,7 +199,7 @@ def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Devi
     boost = units.number("boost_clock")
     # An operation is half a multiply-accumulate.
     rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
-    lanes = 0.5 * units.number("fp32_rate") * hertz / boost
+    lanes = 0.5 * lane_rate(units.numbers) * hertz / boost
     # More but smaller processors have neither more cache nor more special functions for nothing.
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
     special = np.minimum(units.number("special_per_cycle") * sms * hertz, p.special_share * lanes)
@@ -245,7 +245,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(replace(clocked, follows=bound)),
         told=Remarks(
             extra=bound(busy),
-            notes=_notes(units, d) | _foreign(p, units),
+            notes=remarks.of_rates(units, d) | remarks.of_stack(p.ops.workload, units),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -408,24 +408,6 @@ def _counts(
     }
 
 
-def _notes(units: Units, d: Device) -> dict[str, Note]:
-    """Special functions that the lanes cannot keep up with."""
-    given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
-    text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
-    return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
-
-
-def _foreign(p: PreparedGpu, units: Units) -> dict[str, Note]:
-    """Stacks that have no release for a family of chips: what `auto` never takes."""
-    stack, names = p.ops.workload.implementation, units.names["architecture"]
-    chips = chips_of(stack)
-    lacking = [chips is not None and name not in chips for name in names[0]]
-    if not any(lacking):
-        return {}
-    text = f"{stack} has no release for chips of this family: simulated as if it had"
-    return {text: Note(np.array(lacking)[names[1]])}
-
-
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
     memory = p.ops.memory
     total = np.zeros(index.size)
@@ -461,7 +443,7 @@ def _tiles(memory: TilingPlan, q: Array) -> tuple[Array, Array, Array]:
 def parts(units: Units) -> dict[str, Part]:
     """The die as published, what it is stated to hold at least, and the board's idle power."""
     hertz = 2.0 * units.number("boost_clock")  # an operation is half a multiply-accumulate
-    lanes = units.number("fp32_rate") / hertz
+    lanes = lane_rate(units.numbers) / hertz
     cores = _cores(units) / hertz
     # Beside tensor cores, a lane of fp32 holds two numbers of 16 bits.
     cores = np.where(units.flag("tensor"), cores, np.maximum(cores - 2.0 * lanes, 0.0))

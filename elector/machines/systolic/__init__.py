@@ -17,6 +17,7 @@ from elector.machines.contract import (
     Units,
 )
 from elector.machines.memories import standing_by
+from elector.machines.systolic import defaults
 from elector.machines.systolic.work import prepare
 
 Array = np.ndarray
@@ -28,8 +29,8 @@ ACTIONS = {
     "sram write": Action("sram", ("sram", "write_energy"), "common_memory"),
     "vector memory read": Action("vector memory", ("sram", "read_energy"), "vector_memory"),
     "vector memory write": Action("vector memory", ("sram", "write_energy"), "vector_memory"),
-    "accumulator read": Action("accumulators", ("sram", "read_energy"), "accumulators"),
-    "accumulator write": Action("accumulators", ("sram", "write_energy"), "accumulators"),
+    "accumulator read": Action("accumulators", ("sram", "read_energy"), "own_accumulators"),
+    "accumulator write": Action("accumulators", ("sram", "write_energy"), "own_accumulators"),
     "vector": Action("vector", ("vector.fp32", "energy"), core=True),
     "special": Action("vector", ("vector.special", "energy"), core=True),
     "main memory": Action("main memory", ("dram.{memory}", "energy")),
@@ -38,25 +39,22 @@ ACTIONS = {
 
 
 def complete(units: Units) -> Units:
-    """Settings left to the machine: a lane and a port for each column, accumulators under each.
+    """Settings left to the machine: a lane for each column, and what `defaults` has.
 
-    Gemmini (Genc et al. 2021, arXiv 1911.09925) puts 64 KiB under 16 columns: 1,024 rows of
-    four bytes each. Output-stationary arrays keep their sums in the cells.
-
-    The port of a memory in front of the arrays moves four bytes a cycle for each column, one sum:
-    of a TPUv4i's 512 columns 2,150 GB/s. Its common memory gives 2,048 GB/s in a peer's model of
-    it (tpuv4i-energy), and takes half of that. `common_memory`, no setting, is the on-chip memory
-    less the part in front, which has a price of its own.
+    `common_memory`, no setting, is one of the equal memories that the on-chip memory is made of,
+    less the part in front of the arrays, which has a price of its own: what its price goes by.
+    `own_accumulators` are those of one array, each of which has its own.
     """
-    columns = units.number("cols") * units.number("arrays")
     lanes, sums = units.number("vector_lanes"), units.number("accumulators")
-    own = np.where(units.equals("dataflow", "os"), 0.0, 1024.0 * 4.0 * columns)
     port = units.number("vector_memory_bandwidth")
+    behind = np.maximum(units.number("sram") - units.number("vector_memory"), 0.0)
+    sums = np.where(sums > 0, sums, defaults.sums(units))
     return units.replace(
-        common_memory=np.maximum(units.number("sram") - units.number("vector_memory"), 0.0),
-        vector_memory_bandwidth=np.where(port > 0, port, 4.0 * columns * units.number("clock")),
-        vector_lanes=np.where(lanes > 0, lanes, columns),
-        accumulators=np.where(sums > 0, sums, own),
+        common_memory=behind / units.number("memories"),
+        vector_memory_bandwidth=np.where(port > 0, port, defaults.port(units)),
+        vector_lanes=np.where(lanes > 0, lanes, defaults.columns_of(units)),
+        accumulators=sums,
+        own_accumulators=sums / units.number("arrays"),
     )
 
 
@@ -103,5 +101,6 @@ SYSTOLIC = Machine(
     clock="clock",
     traffic={"main memory": 1.0},
     paced=paced,
+    constants=defaults.cited,
     events=events,
 )

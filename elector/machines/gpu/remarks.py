@@ -1,0 +1,32 @@
+"""What is said of GPUs beside their results."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elector.describe.workload import Workload
+from elector.machines.contract import Note, Units
+from elector.machines.gpu.automatic import chips_of
+from elector.machines.gpu.kernels import Device
+
+
+def of_rates(units: Units, d: Device) -> dict[str, Note]:
+    """Special functions that the lanes cannot keep up with, and lanes beyond the rate of fp32."""
+    given, most = units.number("special_per_cycle"), d.special / (d.sms * d.clock)
+    text = "lanes keep up with {most} special functions a clock and SM, not with {given}"
+    beyond = units.number("vector_rate") > units.number("fp32_rate")
+    return {
+        text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")}),
+        "accelerator.vector_rate counts as accelerator.fp32_rate at most": Note(beyond),
+    }
+
+
+def of_stack(workload: Workload, units: Units) -> dict[str, Note]:
+    """Stacks that have no release for a family of chips: what `auto` never takes."""
+    stack = workload.implementation
+    chips, names = chips_of(stack), units.names["architecture"]
+    lacking = [chips is not None and name not in chips for name in names[0]]
+    if not any(lacking):
+        return {}
+    text = f"{stack} has no release for chips of this family: simulated as if it had"
+    return {text: Note(np.array(lacking)[names[1]])}
