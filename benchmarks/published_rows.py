@@ -137,6 +137,11 @@ def engines(folder: Path) -> list[Row]:
         settings = engine_rows.settings(r)
         figure, regime, bar = _engine(r)
         note = "the batch of the submitter is not stated: 256" if not r["batch_per_device"] else ""
+        if r["seq"] in engine_rows.COUNTED and "approx" in r["flag"]:
+            note = (
+                "the first prompt of a process, in which kernels are loaded and buffers made; "
+                "its document counts 494 tokens (llama.cpp builds 1671 and 1680)"
+            )
         if r["block"].startswith("mpt"):
             note = "8 boards exchange weights and gradients, which one board here does not"
         if gpu_rows.STATION in r["source"]:

@@ -17,6 +17,7 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     memory_seconds,
 )
+from elector.machines.gpu.stacks import converts
 from elector.operations.roles import ROUTED, Role
 from elector.operations.rows import Operations, Row, unpacked
 
@@ -90,6 +91,21 @@ def laying_out(
         (elements * each[1] + copied[1]) / (d.sms * d.clock),
     )
     return through, crossing, seconds
+
+
+def converted(ops: Operations, kept: float, index: Array) -> Array:
+    """(R, D) bytes that are moved beside the products of prompts to turn activations into their
+    format and results back: read in one and written in the other.
+
+    kept : bytes of a number between products, 0 where those take it as it lies. index : (D,) pair
+    of each design.
+    """
+    own = np.array([converts(row, kept, ops.format) for row in ops.rows], dtype=bool)
+    if not own.any():
+        return np.zeros((len(ops.rows), index.size))
+    width = ops.format.activations.width
+    numbers = (ops.a_bytes + ops.out_bytes)[:, index] / width
+    return np.asarray(numbers * own[:, None] * (kept + width))
 
 
 def promoted(rows: Array | float, lanes: Array | float, each: float) -> Array:

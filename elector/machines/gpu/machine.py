@@ -220,7 +220,9 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     moved, touched = _bytes(p, latent, q)
     compute, passing = (each * count for each in _compute(p, latent, touched))
     elements = dispatch.quantised_elements(ops, p.quantised, index)
-    asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
+    copied, work = latent.laid_out()
+    copied = copied + dispatch.converted(ops, p.stack["kept.bytes"], index)
+    asked = elements, quantising(p.stack, ops.workload)[1:], (copied, work)
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
     memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through
@@ -342,6 +344,7 @@ def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> A
     memory[p.appends] /= p.stack["append.rate"]
     memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
     memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
+    memory[p.streams] /= p.stack["stream.rate"]
     latent.memory(memory)
     return memory
 

@@ -37,6 +37,7 @@ def sizes(
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=backward,
         splits=splitting(stack, ops.workload),
+        waiting=stack["row.cycles"],
         longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if more else 1.0,
     )
 
