@@ -83,7 +83,6 @@ from elector.machines.gpu.stacks import (
     passes,
     prompt_softmaxes,
     quantised,
-    quantising,
     stacks,
     streams_as_timed,
 )
@@ -219,10 +218,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, q)
     compute, passing = (each * count for each in _compute(p, latent, touched))
-    elements = dispatch.quantised_elements(ops, p.quantised, index)
-    copied, work = latent.laid_out()
-    copied = copied + dispatch.converted(ops, p.stack["kept.bytes"], index)
-    asked = elements, quantising(p.stack, ops.workload)[1:], (copied, work)
+    asked = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
     memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through

@@ -180,7 +180,7 @@ def converts(row: Row, kept: float, format: Precision) -> bool:
     return wider and row.matmul and row.phase != "decode"
 
 
-def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float, float]:
+def quantising(stack: Mapping[str, float], workload: Workload) -> tuple[float, float, float]:
     """Kernels that quantise the activations of a product, and of each element the bytes they move
     and the cycles of an SM that they take at least.
 
