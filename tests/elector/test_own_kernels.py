@@ -227,3 +227,18 @@ def test_prompts_have_the_tokens_that_their_document_counts() -> None:
         assert "workload.sequence_length=494" in cases[case]["settings"]
         assert float(cases[case]["value"]) == pytest.approx(494 / rate * 1e3, rel=1e-5)
         assert not cases[case]["fitted"] and "first prompt" in cases[case]["note"]
+
+
+@pytest.mark.parametrize("device", ["a100-pcie-80gb", "rtx-4090"])
+def test_packed_weights_have_kernels_of_their_own(device: str) -> None:
+    """In 4 bits a token takes less than half as long, on a board whose memory does not decide
+    either: an A100 measured 138 tokens a second of Llama 3 8B in 4 bits, 55 in 16."""
+    token = {"workload__sequence_length": 1, "workload__generate": 64}
+    wide, packed = (
+        _simulated("time_per_output_token_s", device, **token, workload__weights=weights)
+        for weights in ("same", "int4-g32")
+    )
+    assert packed < 0.5 * wide
+    small = token | {"model__layers": 2, "workload__weights": "int4-g32"}
+    traced = timeline(_inspected(device, **small))
+    assert traced.seconds == pytest.approx(_simulated("latency_s", device, **small), rel=0.15)

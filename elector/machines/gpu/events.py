@@ -33,6 +33,7 @@ from elector.machines.gpu.kernels import (
     tiles,
 )
 from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
+from elector.machines.gpu.sizes import waiting
 from elector.machines.gpu.stacks import (
     alone,
     along_heads,
@@ -132,7 +133,7 @@ class GpuUnits:
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
-        self.splits, self.waiting = splitting(stack, workload), stack["row.cycles"]
+        self.splits = splitting(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate, and stream.rate
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
@@ -169,6 +170,7 @@ class GpuUnits:
         ops, at = self.case.ops, np.array([self.i])
         asked = quantised(ops.rows, ops.workload)
         self.elements = quantised_elements(ops, asked, at)[:, 0]
+        self.waiting = waiting(ops, stack, np.arange(len(ops.rows)))
         self.converted = converted(ops, stack["kept.bytes"], at)[:, 0]
         self.promotions = stack["scaled.promoted"]
         pairs = unpacked(ops.rows) if self.promotions else []
@@ -361,15 +363,18 @@ class GpuUnits:
             slow = self._fastest(m, k, n, batch, self._inside(r, self.c.misaligned))
             copied = 2.0 * self.width * batch * k * (m + n) / at.cache
             best = min(slow, best + copied * at.clock)
-        return max(best, self._warps(k, n * batch))
+        return max(best, self._warps(k, n * batch, self.waiting[r]))
 
-    def _warps(self, k: float, outputs: float) -> float:
-        """Cycles of a product of one row whose outputs are dealt to warps."""
+    def _warps(self, k: float, outputs: float, waiting: float) -> float:
+        """Cycles of a product of one row whose outputs are dealt to warps.
+
+        waiting : cycles of a load.
+        """
         whole, rest = divmod(outputs, self.number["sms"] * WARPS)
         part, share = rest / (self.number["sms"] * WARPS), constants().wave_share
         # Warps of the last round wait for as long as any, and for less of what others ask for.
         last = share + (1.0 - share) * part if rest and whole else float(rest > 0)
-        return float((whole + last) * np.ceil(k / WARP_STEP) * self.waiting)
+        return float((whole + last) * np.ceil(k / WARP_STEP) * waiting)
 
     def _fastest(self, m: float, k: float, n: float, batch: float, rate: float) -> float:
         """Cycles of the tiles and splits that suit a product best."""

@@ -275,8 +275,8 @@ class GpuProducts:
     width : (R, 1) bytes of an operand's element where it is multiplied.
     backward : (R, 1) gradients. splits : parts into which k is cut at most.
     longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
-    waiting : cycles that a warp waits for `WARP_STEP` numbers of a sum, where a warp works off an
-        output by itself; 0 where no kernel does.
+    waiting : (R, 1) cycles that a warp waits for `WARP_STEP` numbers of a sum, where a warp works
+        off an output by itself; 0 where no kernel does.
     """
 
     m: Array
@@ -289,7 +289,7 @@ class GpuProducts:
     backward: Array
     splits: float = float(SPLITS[-1])
     longest: Array | float = 1.0
-    waiting: float = 0.0
+    waiting: Array | float = 0.0
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
@@ -334,7 +334,7 @@ def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Arr
         piecewise = slow < best + copied
         best = np.where(loose, np.where(piecewise, slow, best + copied), best)
         splits = np.where(loose & piecewise, other, splits)
-    if p.waiting:
+    if np.any(p.waiting):
         best = np.maximum(best, warp_cycles(c, p, d.sms))
     return best / d.clock, splits
 
