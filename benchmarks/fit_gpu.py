@@ -124,8 +124,8 @@ HOST = {
     "fastertransformer": 6e-6,
     "tensorrt": 0.5e-6,
     "tensorrt-llm": 0.5e-6,
-    # No row in 16 bits waits for the host. It is less than this: A100, H100, RTX 4090 and 6000 Ada of
-    # the same document generate 128 to 144 tokens a second in 4 bits, of 707 kernels each.
+    # No row in 16 bits waits for the host. It is less than this: A100, H100, RTX 4090 and 6000 Ada
+    # of the same document generate 128 to 144 tokens a second in 4 bits, of 707 kernels each.
     "llama.cpp": 10e-6,
 }
 STEP = {"tensorrt": 0.03e-3}
