@@ -19,7 +19,12 @@ OFFLINE = 256
 #: Metrics of training of a block's code: until its pull request 642 of October 2023 llm-foundry
 #: always had Composer compute cross entropy and perplexity of every micro-batch (sweep.sh: v0.0.4).
 METRICS = {"mpt-training": 2}
-#: Generation behind a prompt that its rows do not state (main -n 1024, about 379 tokens).
+#: Engines whose prompts are answered: words are computed for the last token alone (llama.cpp:
+#: inp_out_ids of its pull request 6122; TensorRT-LLM: unless it is built to gather all logits).
+ANSWERING = ("llama.cpp", "tensorrt-llm")
+#: Tokens of a prompt of which the table says "about" -> as its document counts them (`main` of
+#: llama.cpp: "prompt eval time = 93.94 ms / 494 tokens" in LLaMA 2/*/*_v2.ipynb).
+COUNTED = {"379": 494}
 _FLASH = ("tensorrt", "tensorrt-llm", "vllm", "sglang")
 
 
@@ -45,14 +50,30 @@ def settings(r: Record) -> dict[str, object]:
         "workload.batch": int(float(r["batch_per_device"] or OFFLINE)),
         "workload.gradient_accumulation": int(r["grad_accum"]) if training else None,
         "workload.metrics": METRICS.get(r["block"].split(" /")[0]) if training else None,
-        "workload.sequence_length": int(r["seq"]),
-        "workload.generate": int(r["generate"]) or None,
+        "workload.sequence_length": _tokens(r),
+        "workload.generate": _generated(r),
         "workload.precision": r["dtype"],
         "workload.implementation": r["implementation"],
         "workload.attention": _attention(r),
         "accelerator.power_limit": f"{r['power_limit_w']} W" if r["power_limit_w"] else None,
     }
     return located(r, {key: value for key, value in given.items() if value is not None})
+
+
+def _tokens(r: Record) -> int:
+    """Tokens of a sequence, or of a prompt."""
+    return COUNTED.get(r["seq"], int(r["seq"])) if "approx" in r["flag"] else int(r["seq"])
+
+
+def _generated(r: Record) -> int | None:
+    """Tokens behind the prompt; one where an engine answers a prompt and no more."""
+    return int(r["generate"]) or (1 if answered(r) else None)
+
+
+def answered(r: Record) -> bool:
+    """Whether a row is of a prompt alone, of an engine that computes the words behind its end."""
+    alone = r["workload"].endswith(("-prefill", "-first-token"))
+    return r["implementation"] in ANSWERING and alone
 
 
 def _model(r: Record) -> dict[str, object]:
@@ -70,7 +91,7 @@ def _model(r: Record) -> dict[str, object]:
     name = r["workload"].lower()
     if name.startswith(("mpt", "gpt-j")):
         # Decoders of their own: plain feed-forward layers, no bias counts for little.
-        longest = int(r["seq"]) + int(r["generate"] or 0)
+        longest = int(r["seq"]) + (_generated(r) or 0)
         return {"model": "decoder", **sizes, "model.positions": max(longest, 2048)}
     if name.startswith("llama-2-7b"):
         return {"model": "llama-2-7b"}
@@ -101,7 +122,7 @@ def seconds(r: Record, prefill: float = 0.0) -> float:
     if metric == "output_tokens_per_s":
         return tokens / value
     micro_batches = int(r["grad_accum"] or 1)
-    return micro_batches * batch * int(r["seq"]) / value  # (prefill_)tokens_per_s(_per_device)
+    return micro_batches * batch * _tokens(r) / value  # (prefill_)tokens_per_s(_per_device)
 
 
 def for_fitting(folder: Path) -> Steps:

@@ -140,6 +140,11 @@ def located(record: Record, settings: dict[str, object]) -> dict[str, object]:
 def _first_read(record: Record, settings: dict[str, object]) -> dict[str, object]:
     """The settings as they were when rows were drawn: what was learnt of a board later moves no row
     from those that are fitted on to those that are left out, or back."""
+    if settings.get("workload.generate") == 1:
+        # prompts of engines, which were taken for passes with the words of every token
+        settings = {k: v for k, v in settings.items() if k != "workload.generate"}
+        if settings.get("model.positions") == 1 + int(record["seq"]):
+            settings["model.positions"] = int(record["seq"])
     if STATION not in record["source"]:
         return settings
     board = BOARDS.get(record["device"], record["device"]).lower()

@@ -57,11 +57,19 @@ def settings(r: Record) -> dict[str, object]:
         "accelerator": r["accelerator"],
         "workload.batch": 1,
         "workload.sequence_length": int(r["tokens"]) if prompt else 1,
-        "workload.generate": None if prompt else int(r["tokens"]),
+        # A prompt is asked for the words behind its last token alone.
+        "workload.generate": 1 if prompt else int(r["tokens"]),
         "workload.precision": "fp16",
         "workload.implementation": STACK,
         "workload.attention": "unfused",
     }
+
+
+def regime(r: Record) -> str:
+    """What a row is of: tokens, prompts, or the first prompt of a process."""
+    if r["kind"] != "prompt":
+        return "decode"
+    return "first prompt" if r["note"].startswith("the first prompt") else "prefill"
 
 
 def figure(r: Record) -> tuple[str, float, str]:

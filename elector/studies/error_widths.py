@@ -30,7 +30,7 @@ PROMPTS = "prompts"
 #: What a group of cases is about, by what its name says, the first that fits.
 REGIMES = (
     ("training", ("training",)),
-    (PROMPTS, ("prefill",)),
+    (PROMPTS, ("prefill", "first prompt")),
     ("language", ("language", "serving")),
     (PRODUCTS[0][1], ("products nvfp4", "products mxfp4")),
     (PRODUCTS[1][1], ("products fp8", "products int8")),

@@ -53,6 +53,13 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
     wanted.append(splits_of(workload))
+    stack = stacks()[workload.implementation]
+    if stack["kept.bytes"]:
+        wanted += ["kept.bytes", "kept.kernels"]
+    if stack["row.cycles"] and any(row.matmul for row in ops.rows):
+        wanted.append("row.cycles")
+    if any(row.phase == "decode" and row.in_attention for row in ops.rows):
+        wanted.append("stream.rate")
     if any(row.role is Role.KEY_VALUE_DOWN for row in ops.rows):
         wanted += [row["quantity"] for row in table if row["quantity"].startswith("latent.")]
         wanted = list(dict.fromkeys(wanted))

@@ -7,6 +7,8 @@ cores each `BLOCK` of the sum (DeepSeek-AI 2024, arXiv 2412.19437, section 3.3.2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from elector.describe.numbers import Precision
@@ -17,6 +19,7 @@ from elector.machines.gpu.kernels import (
     cache_seconds,
     memory_seconds,
 )
+from elector.machines.gpu.stacks import converts, quantising
 from elector.operations.roles import ROUTED, Role
 from elector.operations.rows import Operations, Row, unpacked
 
@@ -92,6 +95,21 @@ def laying_out(
     return through, crossing, seconds
 
 
+def converted(ops: Operations, kept: float, index: Array) -> Array:
+    """(R, D) bytes that are moved beside the products of prompts to turn activations into their
+    format and results back: read in one and written in the other.
+
+    kept : bytes of a number between products, 0 where those take it as it lies. index : (D,) pair
+    of each design.
+    """
+    own = np.array([converts(row, kept, ops.format) for row in ops.rows], dtype=bool)
+    if not own.any():
+        return np.zeros((len(ops.rows), index.size))
+    width = ops.format.activations.width
+    numbers = (ops.a_bytes + ops.out_bytes)[:, index] / width
+    return np.asarray(numbers * own[:, None] * (kept + width))
+
+
 def promoted(rows: Array | float, lanes: Array | float, each: float) -> Array:
     """(D,) seconds in which the lanes apply the scales of blocks to partial sums of a product.
 
@@ -100,6 +118,24 @@ def promoted(rows: Array | float, lanes: Array | float, each: float) -> Array:
     operations for one of those.
     """
     return np.asarray(rows / BLOCK * lanes * each)
+
+
+def before_products(
+    ops: Operations,
+    stack: Mapping[str, float],
+    quantised: Array,
+    copied: tuple[Array, Array],
+    index: Array,
+) -> tuple[Array, tuple[float, float], tuple[Array, Array]]:
+    """What `laying_out` is asked for: numbers that are quantised (R, D), bytes and cycles of an SM
+    for each, and (R, D) bytes and cycles of what is copied or converted.
+
+    stack : constants of the software stack. quantised : (R,) whether a product's activations are.
+    copied : (R, D) bytes and cycles of what is copied. index : (D,) pair of each design.
+    """
+    beside = copied[0] + converted(ops, stack["kept.bytes"], index), copied[1]
+    each = quantising(stack, ops.workload)[1:]
+    return quantised_elements(ops, quantised, index), each, beside
 
 
 def quantised_elements(ops: Operations, quantised: Array, index: Array) -> Array:

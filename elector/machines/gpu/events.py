@@ -18,13 +18,15 @@ import numpy as np
 
 from elector.describe.workload import PROMPTS
 from elector.machines.gpu.attention import PAIRED, STEP_BYTES, WIDEST
-from elector.machines.gpu.dispatch import promoted, promotes, quantised_elements
+from elector.machines.gpu.dispatch import converted, promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
     SPLITS,
     TILES,
     TILES_OF,
+    WARP_STEP,
+    WARPS,
     Constants,
     constants,
     elements_of_vector,
@@ -32,6 +34,7 @@ from elector.machines.gpu.kernels import (
     tiles,
 )
 from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
+from elector.machines.gpu.sizes import waiting
 from elector.machines.gpu.stacks import (
     alone,
     along_heads,
@@ -132,7 +135,7 @@ class GpuUnits:
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
         self.splits = splitting(stack, workload)
-        self.flash = stack  # of it flash.start and flash.rate
+        self.flash = stack  # of it flash.start and flash.rate, and stream.rate
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
         self.first = _starts(case)
@@ -168,6 +171,8 @@ class GpuUnits:
         ops, at = self.case.ops, np.array([self.i])
         asked = quantised(ops.rows, ops.workload)
         self.elements = quantised_elements(ops, asked, at)[:, 0]
+        self.waiting = waiting(ops, stack, np.arange(len(ops.rows)))
+        self.converted = converted(ops, stack["kept.bytes"], at)[:, 0]
         self.promotions = stack["scaled.promoted"]
         pairs = unpacked(ops.rows) if self.promotions else []
         # Product of experts -> its operand, whose scales of blocks are applied to its sums.
@@ -252,7 +257,7 @@ class GpuUnits:
 
     def _laid_out(self, r: int) -> float:
         """Bytes that quantising activations, and putting them into one piece, moves."""
-        return float(self.elements[r] * self.quantise[0] + self.copied[0][r])
+        return float(self.elements[r] * self.quantise[0] + self.copied[0][r] + self.converted[r])
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
@@ -359,7 +364,18 @@ class GpuUnits:
             slow = self._fastest(m, k, n, batch, self._inside(r, self.c.misaligned))
             copied = 2.0 * self.width * batch * k * (m + n) / at.cache
             best = min(slow, best + copied * at.clock)
-        return best
+        return max(best, self._warps(k, n * batch, self.waiting[r]))
+
+    def _warps(self, k: float, outputs: float, waiting: float) -> float:
+        """Cycles of a product of one row whose outputs are dealt to warps.
+
+        waiting : cycles of a load.
+        """
+        whole, rest = divmod(outputs, self.number["sms"] * WARPS)
+        part, share = rest / (self.number["sms"] * WARPS), constants().wave_share
+        # Warps of the last round wait for as long as any, and for less of what others ask for.
+        last = share + (1.0 - share) * part if rest and whole else float(rest > 0)
+        return float((whole + last) * np.ceil(k / WARP_STEP) * waiting)
 
     def _fastest(self, m: float, k: float, n: float, batch: float, rate: float) -> float:
         """Cycles of the tiles and splits that suit a product best."""
@@ -406,7 +422,7 @@ class GpuUnits:
         if self.streamed(row):
             own = row in self.latents
             share = self.c.latent_share if own else self.streaming.stream_share
-            moved *= constants().bandwidth_share / share
+            moved *= constants().bandwidth_share / share / self.flash["stream.rate"]
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -41,6 +41,11 @@ SPLIT_DEPTH = 256.0
 UNPACK_ROWS = 128.0
 #: k moves through a tile in slices of this many elements.
 SLICE = 32.0
+#: Numbers of a sum that a warp takes at once where it works off an output by itself, and warps of
+#: an SM that are blocks of their own (llama.cpp: GGML_CUDA_DMMV_X 32, two numbers a thread and a
+#: warp a block; 32 blocks of an SM in the CUDA programming guide, 16 and 24 on consumer boards,
+#: whose memory is slower than that).
+WARP_STEP, WARPS = 64.0, 32.0
 #: Bytes a thread loads at once where rows begin at multiples of them.
 VECTOR = 16.0
 
@@ -271,6 +276,8 @@ class GpuProducts:
     width : (R, 1) bytes of an operand's element where it is multiplied.
     backward : (R, 1) gradients. splits : parts into which k is cut at most.
     longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
+    waiting : (R, 1) cycles that a warp waits for `WARP_STEP` numbers of a sum, where a warp works
+        off an output by itself; 0 where no kernel does.
     """
 
     m: Array
@@ -283,6 +290,7 @@ class GpuProducts:
     backward: Array
     splits: float = float(SPLITS[-1])
     longest: Array | float = 1.0
+    waiting: Array | float = 0.0
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
@@ -327,7 +335,19 @@ def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Arr
         piecewise = slow < best + copied
         best = np.where(loose, np.where(piecewise, slow, best + copied), best)
         splits = np.where(loose & piecewise, other, splits)
+    if np.any(p.waiting):
+        best = np.maximum(best, warp_cycles(c, p, d.sms))
     return best / d.clock, splits
+
+
+def warp_cycles(c: Constants, p: GpuProducts, sms: Array) -> Array:
+    """(R, D) cycles of products of one row of which every output is a warp's, which has one load on
+    its way at a time. More rows are other kernels, and taken to be no faster.
+
+    sms : (D,) streaming multiprocessors.
+    """
+    rounds = waves(c, p.n * p.batch, sms * WARPS)
+    return np.asarray(rounds * np.ceil(p.k / WARP_STEP) * p.waiting)
 
 
 def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, Array]:

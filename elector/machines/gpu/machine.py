@@ -83,7 +83,6 @@ from elector.machines.gpu.stacks import (
     passes,
     prompt_softmaxes,
     quantised,
-    quantising,
     stacks,
     streams_as_timed,
 )
@@ -219,8 +218,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, q)
     compute, passing = (each * count for each in _compute(p, latent, touched))
-    elements = dispatch.quantised_elements(ops, p.quantised, index)
-    asked = elements, quantising(p.stack, ops.workload)[1:], latent.laid_out()
+    asked = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
     memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through
@@ -342,6 +340,7 @@ def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> A
     memory[p.appends] /= p.stack["append.rate"]
     memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
     memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
+    memory[p.streams] /= p.stack["stream.rate"]
     latent.memory(memory)
     return memory
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from elector.machines.gpu.kernels import GpuProducts
 from elector.machines.gpu.stacks import splitting, transposed
-from elector.operations.rows import Operations
+from elector.operations.rows import Operations, unpacked
 
 Array = np.ndarray
 
@@ -37,8 +39,19 @@ def sizes(
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=backward,
         splits=splitting(stack, ops.workload),
+        waiting=waiting(ops, stack, rows)[:, None],
         longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if more else 1.0,
     )
+
+
+def waiting(ops: Operations, stack: Mapping[str, float], rows: Array) -> Array:
+    """(R,) cycles that a warp waits for numbers of a sum where it works off an output by itself:
+    weights that are stored packed have kernels of their own.
+
+    ops, stack, rows : as for `sizes`.
+    """
+    packed = [product for _, product in unpacked(ops.rows)]
+    return np.where(np.isin(rows, packed), 0.0, stack["row.cycles"])
 
 
 def _longest(

@@ -11,6 +11,7 @@ import numpy as np
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, read_rows
+from elector.describe.numbers import Precision
 from elector.describe.workload import Workload
 from elector.machines.gpu.kernels import SPLITS
 from elector.operations.roles import (
@@ -67,8 +68,13 @@ def stacks() -> dict[str, dict[str, float]]:
     scaled.promoted : operations of the lanes for each output of experts and 128 of its sum, where
     weights have scales of blocks and tensor cores multiply them as they are.
     scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
+    kept.bytes : of a number between products, where those take narrower ones; 0: as they take it.
+    kept.kernels : kernels that then convert what a product of a prompt takes and gives.
+    row.cycles : cycles in which a warp waits for 64 numbers of a sum where products of one row have
+    a kernel of which each output is one warp's; 0 where they have none.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
     of a product); flash.rate : rate of its products over that of the family of chips.
+    stream.rate : rate of a pass over a cache over that of the memory other kernels reach.
     stream.as_timed : 1 where a pass over a cache runs on the kernels of gpu_products.csv.
     latent.as_timed : 1 where a pass over a latent does; latent.prompt.as_timed : and the softmax of
     prompts over keys out of one. latent.keys.kernels, .passes : kernels that put such keys
@@ -119,6 +125,11 @@ def kernels(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) 
     table, attention = _with_optimizer(stack, workload), workload.attention
     more = quantising(stack, workload)[0]
     products = [1.0 + more * q for q in quantised(rows, workload)]
+    kept = stack["kept.bytes"]
+    products = [
+        n + stack["kept.kernels"] * converts(row, kept, workload.format)
+        for row, n in zip(rows, products, strict=True)
+    ]
     counts = [_kernels_of(r, p, table) for r, p in zip(rows, products, strict=True)]
     inside = _inside(rows, attention)
     if attention == "fused":
@@ -159,7 +170,17 @@ def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
     return np.array([a and not b for a, b in zip(alone, inside, strict=True)], dtype=bool)
 
 
-def quantising(stack: dict[str, float], workload: Workload) -> tuple[float, float, float]:
+def converts(row: Row, kept: float, format: Precision) -> bool:
+    """Whether what a product takes and gives is converted by kernels beside it: of prompts. A
+    product of one row reads numbers as they lie, and what quantises them does it in one.
+
+    kept : bytes of a number between products. format : of the step.
+    """
+    wider = kept > format.activations.width and not format.quantises
+    return wider and row.matmul and row.phase != "decode"
+
+
+def quantising(stack: Mapping[str, float], workload: Workload) -> tuple[float, float, float]:
     """Kernels that quantise the activations of a product, and of each element the bytes they move
     and the cycles of an SM that they take at least.
 
@@ -207,6 +228,7 @@ def passes(rows: tuple[Row, ...], stack: dict[str, float], workload: Workload) -
     table, attention = _with_optimizer(stack, workload), workload.attention
     # norms, softmax and what surrounds them stay in wider numbers
     wide = stack["mixed"] if workload.format.widens else 1.0
+    wide *= max(stack["kept.bytes"] / workload.format.activations.width, 1.0)
     moved = []
     for row, inside in zip(rows, _inside(rows, attention), strict=True):
         if row.matmul:
