@@ -40,7 +40,7 @@ from gpu_rows import (
 )
 
 from elector.machines.gpu.kernels import Constants, constants
-from elector.machines.gpu.stacks import stacks
+from elector.machines.gpu.stacks import VARIANTS, stacks, with_variants
 
 Array = np.ndarray
 Values = dict[str, float]
@@ -118,6 +118,9 @@ HOST = {
     "llama.cpp": 15e-6,
 }
 STEP = {"tensorrt": 0.03e-3}
+#: Stacks whose vector work never computes in wider numbers than it stores: without such rows, or
+#: by its source.
+COUNTED = ("tensorflow", "llama.cpp", "fastertransformer")
 #: Stacks without rows: nothing is fitted on but what products alone say.
 UNFITTED = ("vllm", "sglang", "compiled")
 
@@ -126,12 +129,12 @@ def start() -> Values:
     """The start of a fit."""
     values = {name: BEGIN[name] for name in GLOBAL}
     for stack in stacks():
-        if stack in UNFITTED:
+        if stack in UNFITTED or stack in VARIANTS:
             continue
         for name in STACK:
             unused = name in ("backward", "update", "optimizer.passes") and stack not in TRAINED
             unused |= name == "append.rate" and stack != "eager"
-            unused |= name == "mixed" and stack in ("tensorflow", "llama.cpp")
+            unused |= name == "mixed" and stack in COUNTED
             if not unused:
                 values[f"{stack}.{name}"] = BEGIN[name]
         values[f"{stack}.host"] = HOST.get(stack, BEGIN["host"])
@@ -159,7 +162,7 @@ def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
         if name not in GLOBAL:
             stack, quantity = _owned(name)
             tables[stack][quantity] = value
-    return now, tables
+    return now, with_variants(tables)
 
 
 @dataclass(frozen=True)
@@ -317,8 +320,9 @@ def data(folder: Path, leave: str = "") -> Data:
     weight = np.where([r["implementation"] in FEW for r in rows.records], LANGUAGE, weight)
     weight = weight / weight.sum()
     parts = {}
-    for stack in dict.fromkeys(r["implementation"] for r in rows.records):
-        here = rows.where(implementation=stack)
+    named = [VARIANTS.get(r["implementation"], r["implementation"]) for r in rows.records]
+    for stack in dict.fromkeys(named):
+        here = np.array(named) == stack
         some = rows.take(here)
         parts[stack] = Rows(compile_steps(some), some.seconds, weight[here])
     return Data(parts, single, t[half], others)
@@ -330,7 +334,13 @@ def main() -> None:
     parser.add_argument("folder", type=timings_package.reference)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
-    parser.add_argument("--only", nargs="+", default=[], metavar="STACK", choices=stacks())
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="STACK",
+        choices=[s for s in stacks() if s not in VARIANTS],
+    )
     given = parser.parse_args()
     rows = data(given.folder, given.leave)
     values = fit_stacks(given.only, rows) if given.only else fit(start(), rows)

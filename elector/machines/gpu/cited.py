@@ -8,6 +8,7 @@ from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
 from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
+    VARIANTS,
     alone,
     as_timed,
     quantised,
@@ -52,15 +53,18 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     if quantised(ops.rows, workload).any():
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
-    wanted.append(splits_of(workload))
+        wanted.append("outputs.wide")
+    wanted += [splits_of(workload), f"tile.{workload.format.products.name}"]
     if any(row.role is Role.KEY_VALUE_DOWN for row in ops.rows):
         wanted += [row["quantity"] for row in table if row["quantity"].startswith("latent.")]
         wanted = list(dict.fromkeys(wanted))
     if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
-    rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}
+    stack = workload.implementation
+    names = (VARIANTS.get(stack), stack)  # what a variant has of its own comes last
+    rows = {row["quantity"]: row for own in names for row in table if row["stack"] == own}
     return [
-        _cited(f"{workload.implementation}.{name}", rows[name], "value", "implementations.csv")
+        _cited(f"{rows[name]['stack']}.{name}", rows[name], "value", "implementations.csv")
         for name in wanted
         if name in rows
     ]

@@ -46,7 +46,8 @@ from elector.machines.gpu.attention import (
     stream_seconds,
     streaming,
 )
-from elector.machines.gpu.automatic import alike, automatic, chips_of
+from elector.machines.gpu.automatic import alike, automatic
+from elector.machines.gpu.between import handed_on
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
     Constants,
@@ -69,6 +70,7 @@ from elector.machines.gpu.latent import (
     once,
     value_heads,
 )
+from elector.machines.gpu.remarks import of_stack
 from elector.machines.gpu.sizes import sizes
 from elector.machines.gpu.stacks import (
     CHUNKS,
@@ -145,9 +147,10 @@ class PreparedGpu:
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedGpu:
     """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
-    memory, plan_index = _plan(ops, index, units, details)
     w = ops.workload
     stack = stacks()[w.implementation]
+    ops = handed_on(ops, stack)
+    memory, plan_index = _plan(ops, index, units, details)
     return PreparedGpu(
         ops,
         index,
@@ -245,7 +248,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(replace(clocked, follows=bound)),
         told=Remarks(
             extra=bound(busy),
-            notes=_notes(units, d) | _foreign(p, units),
+            notes=_notes(units, d) | of_stack(ops.workload, units),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -415,17 +418,6 @@ def _notes(units: Units, d: Device) -> dict[str, Note]:
     return {text: Note(given > most * (1.0 + 1e-9), {"most": (most, "1"), "given": (given, "1")})}
 
 
-def _foreign(p: PreparedGpu, units: Units) -> dict[str, Note]:
-    """Stacks that have no release for a family of chips: what `auto` never takes."""
-    stack, names = p.ops.workload.implementation, units.names["architecture"]
-    chips = chips_of(stack)
-    lacking = [chips is not None and name not in chips for name in names[0]]
-    if not any(lacking):
-        return {}
-    text = f"{stack} has no release for chips of this family: simulated as if it had"
-    return {text: Note(np.array(lacking)[names[1]])}
-
-
 def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
     memory = p.ops.memory
     total = np.zeros(index.size)
@@ -499,7 +491,8 @@ def events(case: Case) -> EventModel:
     """The event model, which is imported when a timeline is asked for."""
     from elector.machines.gpu.events import GpuUnits
 
-    return GpuUnits(case)
+    stack = stacks()[case.ops.workload.implementation]
+    return GpuUnits(replace(case, ops=handed_on(case.ops, stack)))
 
 
 #: Figures of a data sheet that seconds follow and that `explain` cites.

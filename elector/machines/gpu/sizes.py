@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from elector.machines.gpu.kernels import GpuProducts
-from elector.machines.gpu.stacks import splitting, transposed
+from elector.machines.gpu.stacks import only_tile, splitting, transposed
 from elector.operations.rows import Operations
 
 Array = np.ndarray
@@ -37,6 +37,7 @@ def sizes(
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=backward,
         splits=splitting(stack, ops.workload),
+        tile=only_tile(stack, ops.workload),
         longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if more else 1.0,
     )
 
