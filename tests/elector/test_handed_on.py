@@ -156,4 +156,22 @@ def test_no_constant_is_fitted_on_a_row_in_8_bits(reference_dir: Path) -> None:
     for record, settings, left in zip(rows.records, rows.settings, out, strict=True):
         first = gpu_rows.first_read(record, settings)
         assert first["workload.implementation"] != WIDE and "accelerator.host_speed" not in first
-        assert left == (record["dtype"] == "int8" or gpu_rows.left_out_by(first))
+        assert "accelerator.bandwidth" not in first
+        other = record["dtype"] == "int8" or record["id"] in gpu_rows.WITHOUT_XLA
+        assert left == (other or gpu_rows.left_out_by(first))
+
+
+@pytest.mark.reference
+def test_rows_that_contradict_their_table_are_suspect(reference_dir: Path) -> None:
+    """Boards of a DGX-2 are built for 350 W, with memory and clock of their own."""
+    gpu_rows = _rows()
+    rows = gpu_rows.steps(reference_dir)
+    suspect = gpu_rows.suspect(rows)
+    named = {r["id"] for r, doubted in zip(rows.records, suspect, strict=True) if doubted}
+    assert set(gpu_rows.CONTRADICTED) < named
+    others = [s for r, s in zip(rows.records, rows.settings, strict=True) if "SXM3" in r["notes"]]
+    assert len(others) == 66
+    assert {s["accelerator.power_limit"] for s in others} == {"350 W"}
+    assert gpu_rows.OF_DGX2["accelerator.fp32_rate"] == pytest.approx(
+        2 * 64 * 80 * 1597e6, rel=1e-3
+    )
