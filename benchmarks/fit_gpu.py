@@ -2,10 +2,12 @@
 
     python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4] [--only STACKS]
 
-Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
-in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
-hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
-as much as products, other operations half, a row of training five times one of inference.
+Fitted on: step rows of gpu_measured.csv that their source does not doubt (but those that
+gpu_rows.is_left_out names: FasterTransformer in int8, of which all is counted, and TensorFlow 1
+without XLA), rows of eager inference in gpu_engines.csv, half of gpu_gemm_a100.csv and of the
+A100 rows of gpu_ops_llmcompass.csv (by a hash of the shape). Loss: mean absolute logarithm of
+predicted over measured seconds; steps weigh as much as products, other operations half, a row of
+training five times one of inference.
 Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
 no random numbers. --only fits the named stacks alone, beside what all GPUs share as it stands in
 elector/data. --write puts the constants into elector/data.
