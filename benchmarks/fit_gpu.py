@@ -2,10 +2,12 @@
 
     python benchmarks/fit_gpu.py REFERENCE_FOLDER [--write] [--leave A100|V100|T4] [--only STACKS]
 
-Fitted on: step rows of gpu_measured.csv that their source does not doubt, rows of eager inference
-in gpu_engines.csv, half of gpu_gemm_a100.csv and of the A100 rows of gpu_ops_llmcompass.csv (by a
-hash of the shape). Loss: mean absolute logarithm of predicted over measured seconds; steps weigh
-as much as products, other operations half, a row of training five times one of inference.
+Fitted on: step rows of gpu_measured.csv that their source does not doubt (but those that
+gpu_rows.is_left_out names: FasterTransformer in int8, of which all is counted, and TensorFlow 1
+without XLA), rows of eager inference in gpu_engines.csv, half of gpu_gemm_a100.csv and of the
+A100 rows of gpu_ops_llmcompass.csv (by a hash of the shape). Loss: mean absolute logarithm of
+predicted over measured seconds; steps weigh as much as products, other operations half, a row of
+training five times one of inference.
 Method: pattern search from round numbers, one constant or a pair at a time with shrinking steps;
 no random numbers. --only fits the named stacks alone, beside what all GPUs share as it stands in
 elector/data. --write puts the constants into elector/data.
@@ -40,7 +42,7 @@ from gpu_rows import (
 )
 
 from elector.machines.gpu.kernels import Constants, constants
-from elector.machines.gpu.stacks import stacks
+from elector.machines.gpu.stacks import VARIANTS, stacks, with_variants
 
 Array = np.ndarray
 Values = dict[str, float]
@@ -129,6 +131,9 @@ HOST = {
     "llama.cpp": 10e-6,
 }
 STEP = {"tensorrt": 0.03e-3}
+#: Stacks whose vector work never computes in wider numbers than it stores: without such rows, or
+#: by its source.
+NARROW = ("tensorflow", "llama.cpp", "fastertransformer")
 #: Stacks whose bytes were counted in their source, with kernels of their own for one row.
 COUNTED = ("llama.cpp",)
 #: Stacks without rows: nothing is fitted on but what products alone say.
@@ -139,12 +144,12 @@ def start() -> Values:
     """The start of a fit."""
     values = {name: BEGIN[name] for name in GLOBAL}
     for stack in stacks():
-        if stack in UNFITTED:
+        if stack in UNFITTED or stack in VARIANTS:
             continue
         for name in STACK:
             unused = name in ("backward", "update", "optimizer.passes") and stack not in TRAINED
             unused |= name == "append.rate" and stack != "eager"
-            unused |= name == "mixed" and stack in ("tensorflow", "llama.cpp")
+            unused |= name == "mixed" and stack in NARROW
             unused |= name in ("row.cycles", "stream.rate") and stack not in COUNTED
             unused |= name == "forward" and stack in COUNTED
             if not unused:
@@ -176,7 +181,7 @@ def apply(values: Values) -> tuple[Constants, dict[str, dict[str, float]]]:
         if name not in GLOBAL:
             stack, quantity = _owned(name)
             tables[stack][quantity] = value
-    return now, tables
+    return now, with_variants(tables)
 
 
 @dataclass(frozen=True)
@@ -335,8 +340,9 @@ def data(folder: Path, leave: str = "") -> Data:
     weight = np.where([r["implementation"] in FEW for r in rows.records], LANGUAGE, weight)
     weight = weight / weight.sum()
     parts = {}
-    for stack in dict.fromkeys(r["implementation"] for r in rows.records):
-        here = rows.where(implementation=stack)
+    named = [VARIANTS.get(r["implementation"], r["implementation"]) for r in rows.records]
+    for stack in dict.fromkeys(named):
+        here = np.array(named) == stack
         some = rows.take(here)
         parts[stack] = Rows(compile_steps(some), some.seconds, weight[here])
     return Data(parts, single, t[half], others)
@@ -348,7 +354,13 @@ def main() -> None:
     parser.add_argument("folder", type=timings_package.reference)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--leave", default="")
-    parser.add_argument("--only", nargs="+", default=[], metavar="STACK", choices=stacks())
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="STACK",
+        choices=[s for s in stacks() if s not in VARIANTS],
+    )
     given = parser.parse_args()
     rows = data(given.folder, given.leave)
     values = fit_stacks(given.only, rows) if given.only else fit(start(), rows)

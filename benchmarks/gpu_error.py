@@ -10,6 +10,7 @@ family of chips that is left out is a fit of its own: nine minutes of one core f
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import fit_gpu
@@ -34,7 +35,7 @@ from gpu_rows import (
 )
 
 from elector.machines.gpu.kernels import constants
-from elector.machines.gpu.stacks import stacks
+from elector.machines.gpu.stacks import VARIANTS, stacks
 
 Array = np.ndarray
 Figures = dict[str, tuple[int, float, float]]
@@ -75,8 +76,14 @@ def step_errors(rows: Steps, compiled: Compiled) -> tuple[Array, Array]:
 
 
 def step_figures(rows: Steps, ours: Array) -> Figures:
-    """By mode, by stack, by device, and by mode within both."""
+    """By mode, by stack (a variant counts as the stack it is one of), by device, and by mode within
+    both."""
     summaries = {"all": summary(ours)}
+    named = [
+        {**r, "implementation": VARIANTS.get(r["implementation"], r["implementation"])}
+        for r in rows.records
+    ]
+    rows = replace(rows, records=named)
     for field in ("mode", "implementation", "device"):
         for name in dict.fromkeys(r[field] for r in rows.records):
             here = rows.where(**{field: name})

@@ -411,7 +411,7 @@ def test_version_and_help() -> None:
         ("elector simulate bert-tiny tpu-v4i --set workload.mode=t", {"workload.mode=training"}),
         ("elector simulate bert-tiny tpu-v4i --set accelerator.fuse=f", {"accelerator.fuse=false"}),
         ("elector simulate bert-tiny tpu-v4i --sparsity dyna", {"dynatran"}),
-        ("elector simulate bert-tiny tpu-v4i --implementation fast", {"fastertransformer"}),
+        ("elector simulate bert-tiny tpu-v4i --implementation ea", {"eager"}),
         ("elector show bert-ti", {"bert-tiny"}),
         ("elector show tpu-v4", {"tpu-v4i"}),
         ("elector compare bert-tiny tpu-v4", {"tpu-v4i"}),

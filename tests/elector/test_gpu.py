@@ -435,7 +435,7 @@ def test_steps_are_within_their_bars_and_a_third_of_a_roofline(reference_dir: Pa
     report = _benchmark("gpu_error")
     rows = report.steps(reference_dir)
     rows = rows.take(~report.suspect(rows))
-    assert len(rows.records) == 574
+    assert len(rows.records) == 571
     ours, plain = report.step_errors(rows, report.compile_steps(rows))
     figures = report.step_figures(rows, ours)
     assert figures["all"][1] <= 0.08

@@ -8,6 +8,7 @@ from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
 from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
+    VARIANTS,
     alone,
     as_timed,
     quantised,
@@ -52,11 +53,12 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     if quantised(ops.rows, workload).any():
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
-    wanted.append(splits_of(workload))
-    stack = stacks()[workload.implementation]
-    if stack["kept.bytes"]:
+        wanted.append("outputs.wide")
+    wanted += [splits_of(workload), f"tile.{workload.format.products.name}"]
+    constants_of = stacks()[workload.implementation]
+    if constants_of["kept.bytes"]:
         wanted += ["kept.bytes", "kept.kernels"]
-    if stack["row.cycles"] and any(row.matmul for row in ops.rows):
+    if constants_of["row.cycles"] and any(row.matmul for row in ops.rows):
         wanted.append("row.cycles")
     if any(row.phase == "decode" and row.in_attention for row in ops.rows):
         wanted.append("stream.rate")
@@ -65,9 +67,11 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         wanted = list(dict.fromkeys(wanted))
     if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
-    rows = {row["quantity"]: row for row in table if row["stack"] == workload.implementation}
+    stack = workload.implementation
+    names = (VARIANTS.get(stack), stack)  # what a variant has of its own comes last
+    rows = {row["quantity"]: row for own in names for row in table if row["stack"] == own}
     return [
-        _cited(f"{workload.implementation}.{name}", rows[name], "value", "implementations.csv")
+        _cited(f"{rows[name]['stack']}.{name}", rows[name], "value", "implementations.csv")
         for name in wanted
         if name in rows
     ]

@@ -23,7 +23,6 @@ from elector.machines.gpu.kernels import (
     SLICE,
     SPLIT_DEPTH,
     SPLITS,
-    TILES,
     TILES_OF,
     WARP_STEP,
     WARPS,
@@ -32,6 +31,7 @@ from elector.machines.gpu.kernels import (
     elements_of_vector,
     lane_rate,
     tiles,
+    tiles_of,
 )
 from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
 from elector.machines.gpu.sizes import waiting
@@ -41,6 +41,7 @@ from elector.machines.gpu.stacks import (
     as_timed,
     in_flash,
     kernels,
+    only_tile,
     passes,
     prompt_softmaxes,
     quantised,
@@ -134,7 +135,7 @@ class GpuUnits:
         self.host = stack["host"] / self.number["host_speed"]
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
-        self.splits = splitting(stack, workload)
+        self.splits, self.tile = splitting(stack, workload), only_tile(stack, workload)
         self.flash = stack  # of it flash.start and flash.rate, and stream.rate
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
@@ -381,7 +382,7 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
-        for tm, tn in TILES:
+        for tm, tn in tiles_of(self.tile):
             each = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
             start = c.tile_cycles + c.output_cycles * min(m, tm) * min(n, tn)

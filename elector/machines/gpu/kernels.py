@@ -274,7 +274,8 @@ class GpuProducts:
     m, k, n, batch : (R, D) `batch` products of (m x k) by (k x n), without what a mask hides.
     first, second : (R, D) elements of a row of the operands as they lie in memory.
     width : (R, 1) bytes of an operand's element where it is multiplied.
-    backward : (R, 1) gradients. splits : parts into which k is cut at most.
+    backward : (R, 1) gradients. splits : parts into which k is cut at most. tile : side of the only
+        tile that kernels have; 0: those of `TILES`.
     longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
     waiting : (R, 1) cycles that a warp waits for `WARP_STEP` numbers of a sum, where a warp works
         off an output by itself; 0 where no kernel does.
@@ -289,6 +290,7 @@ class GpuProducts:
     width: Array
     backward: Array
     splits: float = float(SPLITS[-1])
+    tile: float = 0.0
     longest: Array | float = 1.0
     waiting: Array | float = 0.0
 
@@ -355,7 +357,7 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
     cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
-    for tm, tn in TILES:
+    for tm, tn in tiles_of(p.tile):
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
         fixed = e.tile_cycles + e.output_cycles * (np.minimum(p.m, tm) * np.minimum(p.n, tn))
@@ -368,6 +370,11 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
             np.copyto(splits, count, where=total < best)
             np.minimum(best, total, out=best)
     return best, splits
+
+
+def tiles_of(side: float) -> tuple[tuple[float, float], ...]:
+    """The tiles that kernels have; side : of the only one, 0: those of libraries."""
+    return ((side, side),) if side else TILES
 
 
 def _cut(k: Array, split: int) -> tuple[Array, Array]:

@@ -46,6 +46,7 @@ from elector.machines.gpu.attention import (
     streaming,
 )
 from elector.machines.gpu.automatic import alike, automatic
+from elector.machines.gpu.between import handed_on
 from elector.machines.gpu.cited import cited
 from elector.machines.gpu.kernels import (
     Constants,
@@ -144,9 +145,10 @@ class PreparedGpu:
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedGpu:
     """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
-    memory, plan_index = _plan(ops, index, units, details)
     w = ops.workload
     stack = stacks()[w.implementation]
+    ops = handed_on(ops, stack)
+    memory, plan_index = _plan(ops, index, units, details)
     return PreparedGpu(
         ops,
         index,
@@ -243,7 +245,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         power=Power(replace(clocked, follows=bound)),
         told=Remarks(
             extra=bound(busy),
-            notes=remarks.of_rates(units, d) | remarks.of_stack(p.ops.workload, units),
+            notes=remarks.of_rates(units, d) | remarks.of_stack(ops.workload, units),
             largest=_largest(p, units, index),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
@@ -480,7 +482,8 @@ def events(case: Case) -> EventModel:
     """The event model, which is imported when a timeline is asked for."""
     from elector.machines.gpu.events import GpuUnits
 
-    return GpuUnits(case)
+    stack = stacks()[case.ops.workload.implementation]
+    return GpuUnits(replace(case, ops=handed_on(case.ops, stack)))
 
 
 #: Figures of a data sheet that seconds follow and that `explain` cites.

@@ -8,6 +8,7 @@ from elector.describe.workload import Workload
 from elector.machines.contract import Note, Units
 from elector.machines.gpu.automatic import chips_of
 from elector.machines.gpu.kernels import Device
+from elector.machines.gpu.stacks import VARIANTS
 
 
 def of_rates(units: Units, d: Device) -> dict[str, Note]:
@@ -22,11 +23,31 @@ def of_rates(units: Units, d: Device) -> dict[str, Note]:
 
 
 def of_stack(workload: Workload, units: Units) -> dict[str, Note]:
+    """Notes on the stack of D designs.
+
+    workload : theirs. units : their settings.
+    """
+    return _foreign(workload, units) | _without_effect(workload, units.size)
+
+
+def _foreign(workload: Workload, units: Units) -> dict[str, Note]:
     """Stacks that have no release for a family of chips: what `auto` never takes."""
-    stack = workload.implementation
-    chips, names = chips_of(stack), units.names["architecture"]
+    stack, names = workload.implementation, units.names["architecture"]
+    chips = chips_of(stack)
     lacking = [chips is not None and name not in chips for name in names[0]]
     if not any(lacking):
         return {}
     text = f"{stack} has no release for chips of this family: simulated as if it had"
     return {text: Note(np.array(lacking)[names[1]])}
+
+
+def _without_effect(workload: Workload, size: int) -> dict[str, Note]:
+    """Variants of a stack that differ from it in 8 bits and fewer, asked for in another format.
+
+    size : number of designs.
+    """
+    stack = workload.implementation
+    if stack not in VARIANTS or workload.format.quantises:
+        return {}
+    text = f"{stack} differs from {VARIANTS[stack]} in products of 8 bits and fewer alone"
+    return {text: Note(np.ones(size, dtype=bool))}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from elector.machines.gpu.kernels import GpuProducts
-from elector.machines.gpu.stacks import splitting, transposed
+from elector.machines.gpu.stacks import only_tile, splitting, transposed
 from elector.operations.rows import Operations, unpacked
 
 Array = np.ndarray
@@ -39,6 +39,7 @@ def sizes(
         width=np.full((rows.size, 1), ops.format.products.width),
         backward=backward,
         splits=splitting(stack, ops.workload),
+        tile=only_tile(stack, ops.workload),
         waiting=waiting(ops, stack, rows)[:, None],
         longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if more else 1.0,
     )

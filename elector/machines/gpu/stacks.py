@@ -34,6 +34,8 @@ STACKS = {row["stack"]: row for row in read_rows(DATA / "stacks.csv")}
 IMPLEMENTATIONS = tuple(STACKS)
 #: Engines that run models and train none.
 SERVING_ONLY = tuple(name for name, row in STACKS.items() if row["trains"] == "no")
+#: Stack -> the one whose constants it has but for a few of its own.
+VARIANTS = {name: row["variant_of"] for name, row in STACKS.items() if row["variant_of"]}
 #: Stack -> tokens of a prompt that it reads at once; 0: all of them.
 CHUNKS = {name: int(row["prefill_chunk"] or 0) for name, row in STACKS.items()}
 
@@ -64,7 +66,8 @@ def stacks() -> dict[str, dict[str, float]]:
     quantise.cycles : cycles of an SM that such a kernel takes for each element at least: fitted on
     products, and not what the kernel takes where it is timed alone.
     quantise.group.kernels, .bytes, .cycles : the same where groups of values have scales of their
-    own. splits.int8, .fp8, .group : parts of k at most of products in these formats.
+    own. splits.int8, .fp8, .group : parts of k at most of products in these formats. tile.int8 :
+    outputs along a side of the only tile of their kernels; 0: of several, what suits.
     scaled.promoted : operations of the lanes for each output of experts and 128 of its sum, where
     weights have scales of blocks and tensor cores multiply them as they are.
     scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
@@ -81,13 +84,35 @@ def stacks() -> dict[str, dict[str, float]]:
     together, and the bytes they move over those of the keys; latent.outputs.passes : the same of
     outputs that are copied; latent.queries.joined : 1 where absorbed queries are put into one piece
     for kernels that want that.
+    outputs.wide : 1 where products in 8 bits or fewer leave their sums to the kernel behind them,
+    and residuals are not quantised (elector.machines.gpu.between).
     forward, backward, mixed : bytes that element-wise work moves over those of its tensors, in
     a forward pass (of inference and training alike), in a backward pass, and further where it
     computes in wider numbers than it stores.
     CATEGORY.kernels, CATEGORY.passes : kernels of one such operation, and bytes over one pass.
     append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
     a copy over that of other kernels.
+
+    A variant has those of the stack that it is one of, but for its own.
     """
+    return with_variants(_own())
+
+
+def with_variants(tables: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The tables, those of variants made anew from the stack that each is one of.
+
+    tables : stack -> quantity -> value in SI.
+    """
+    own = _own()
+    return {
+        name: {**tables[VARIANTS[name]], **own[name]} if name in VARIANTS else dict(tables[name])
+        for name in IMPLEMENTATIONS
+    }
+
+
+@functools.cache
+def _own() -> dict[str, dict[str, float]]:
+    """Stack -> what the table says of itself alone -> value in SI."""
     by_stack: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
     _, lines = read_csv(path)
@@ -204,6 +229,11 @@ def splits_of(workload: Workload) -> str:
     """The constant that says so; formats without one are cut as suits."""
     products = workload.format.products
     return f"splits.{'group' if products.grouped else products.name}"
+
+
+def only_tile(stack: dict[str, float], workload: Workload) -> float:
+    """Side of the only tile of kernels of products, 0 where libraries have several."""
+    return stack.get(f"tile.{workload.format.products.name}", 0.0)
 
 
 def as_timed(stack: dict[str, float]) -> bool:
