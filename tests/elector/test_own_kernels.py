@@ -212,9 +212,10 @@ def test_what_was_learnt_of_a_row_moves_it_into_no_fit() -> None:
     }
     assert engines.answered(record) and not engines.answered(record | {"implementation": "eager"})
     first = {"model": "decoder", "accelerator": "a40", "model.positions": 2048}
+    first["workload.implementation"] = "llama.cpp"
     now = first | {"workload.generate": 1, "model.positions": 2049}
-    assert rows._first_read(record, now) == first
-    assert rows._first_read(record, first | {"workload.generate": 128})["workload.generate"] == 128
+    assert rows.first_read(record, now) == first
+    assert rows.first_read(record, first | {"workload.generate": 128})["workload.generate"] == 128
 
 
 def test_prompts_have_the_tokens_that_their_document_counts() -> None:
