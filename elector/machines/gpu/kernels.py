@@ -64,7 +64,11 @@ class Constants:
         operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
     special_share : exponentials, roots and divisions a cycle, at most for each lane.
-    flash_rows : queries (keys, backward) that a block of flash attention holds.
+    flash_rows : queries (keys, backward) that a block of flash attention holds. flash_paged_rows :
+        those where the keys of a prompt lie in pages, in kernels that have others then; 0: as many.
+        flash_paged_keys : numbers of keys of a head that such a block takes at a time; 0: as many
+        keys as it has queries. flash_paged_rate : rate of its products over that of others.
+        flash_head : numbers of a head come in multiples of it.
     flash_share : rate of its products over that inside a tile. flash_hidden : part of them that
         its softmax hides, where a block has two tiles in turns. flash_special : cycles of its
         softmax over those of its exponentials alone.
@@ -100,6 +104,10 @@ class Constants:
     vector_share: float
     special_share: float
     flash_rows: float
+    flash_paged_rows: float
+    flash_paged_keys: float
+    flash_paged_rate: float
+    flash_head: float
     flash_share: float
     flash_hidden: float
     flash_special: float
@@ -138,8 +146,9 @@ class TileConstants:
     lanes multiply: what was timed on tensor cores says nothing of them.
 
     tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
-    flash_rows, flash_hidden, flash_special, stream_cycles, stream_share, latent_share,
-    latent_heads, latent_start, latent_rate, latent_special, latent_cycles : (D,) of attention.
+    flash_rows, flash_paged_rows, flash_paged_keys, flash_paged_rate, flash_head, flash_hidden,
+    flash_special, stream_cycles, stream_share, latent_share, latent_heads, latent_start,
+    latent_rate, latent_special, latent_cycles : (D,) of attention.
     bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
@@ -151,6 +160,10 @@ class TileConstants:
     flash_share: Array
     bandwidth_share: Array
     flash_rows: Array
+    flash_paged_rows: Array
+    flash_paged_keys: Array
+    flash_paged_rate: Array
+    flash_head: Array
     flash_hidden: Array
     flash_special: Array
     stream_cycles: Array
@@ -270,6 +283,7 @@ class GpuProducts:
     width : (R, 1) bytes of an operand's element where it is multiplied.
     backward : (R, 1) gradients. splits : parts into which k is cut at most.
     longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
+    computed : (R, D) keys of blocks, of which a mask hides some, over those that are seen.
     """
 
     m: Array
@@ -282,6 +296,7 @@ class GpuProducts:
     backward: Array
     splits: float = float(SPLITS[-1])
     longest: Array | float = 1.0
+    computed: Array | float = 1.0
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:

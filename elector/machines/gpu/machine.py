@@ -43,6 +43,7 @@ from elector.machines.gpu.attention import (
     FlashRows,
     flash_loads,
     flash_seconds,
+    skipped,
     stream_seconds,
     streaming,
 )
@@ -80,6 +81,7 @@ from elector.machines.gpu.stacks import (
     as_timed,
     in_flash,
     kernels,
+    paged,
     passes,
     prompt_softmaxes,
     quantised,
@@ -137,6 +139,13 @@ class PreparedGpu:
     quantised: Array
     appends: Array
     details: bool
+
+    def paged(self, index: Array) -> Array:
+        """(F, D) products inside flash attention whose keys lie in pages of a cache; those of
+        latent attention are put together before. index : (D,) pair of each design."""
+        latent = {r for pair in self.latents for r in (pair.scores, pair.context)}
+        own = [r not in latent and paged(self.ops.rows[r], self.stack) for r in self.flash]
+        return np.array(own, dtype=bool)[:, None] & (self.ops.span[self.flash][:, index] > 0)
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -301,12 +310,14 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         compute[p.tiled] = columns(seconds, place)
         touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
-        flash = sizes(ops, p.stack, p.flash, index, c.flash_rows)
         along = np.array([[along_heads(ops.rows[r])] for r in p.flash])
         wide = value_heads(ops, p.latents, p.flash, index)
-        rows = FlashRows(p.kernels[p.flash][:, None], along, wide)
+        pages = p.paged(index)
+        rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
+        heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
+        flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
         compute[p.flash], spread = flash_seconds(c, d, flash, rows, p.stack)
-        touched[p.flash] = flash_loads(c, d, flash)
+        touched[p.flash] = flash_loads(c, d, flash, pages)
     if p.streams.size:
         streams = sizes(ops, p.stack, p.streams, index)
         own = stream_seconds(c, d, streams, touched[p.streams], streams_as_timed(p.stack))

@@ -11,7 +11,7 @@ import numpy as np
 from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, read_rows
-from elector.describe.workload import Workload
+from elector.describe.workload import PROMPTS, Workload
 from elector.machines.gpu.kernels import SPLITS
 from elector.operations.roles import (
     BIASES,
@@ -68,7 +68,9 @@ def stacks() -> dict[str, dict[str, float]]:
     weights have scales of blocks and tensor cores multiply them as they are.
     scaled.as_timed : 1 where products in fp8 and 4 bits run on the kernels of gpu_products.csv.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
-    of a product); flash.rate : rate of its products over that of the family of chips.
+    of a product), beside its queries and outputs; flash.rate : rate of its products over that of
+    the family of chips. flash.paged.start : the first of kernels that read the keys of prompts
+    from pages of a cache (0: no such kernels were timed).
     stream.as_timed : 1 where a pass over a cache runs on the kernels of gpu_products.csv.
     latent.as_timed : 1 where a pass over a latent does; latent.prompt.as_timed : and the softmax of
     prompts over keys out of one. latent.keys.kernels, .passes : kernels that put such keys
@@ -241,6 +243,14 @@ def alone(rows: tuple[Row, ...]) -> bool:
 def in_flash(row: Row) -> bool:
     """Whether flash attention, or its kernel of decoding, holds a product."""
     return row.matmul and fusible(row)
+
+
+def paged(row: Row, stack: Mapping[str, float]) -> bool:
+    """Whether the keys of a product inside flash attention lie in pages of a cache where a mask
+    hides what comes later, and kernels of their own read them: of prompts, in stacks of which such
+    kernels were timed."""
+    prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
+    return prompt and stack.get("flash.paged.start", 0.0) > 0.0
 
 
 #: Products of the heads whose sum lies along the head; that of the others along keys or queries.
