@@ -179,6 +179,8 @@ class TileConstants:
 #: Bytes of a number of 16 bits.
 _WIDE = 2.0
 TILES_OF = tuple(f.name for f in fields(TileConstants))
+#: Those that seconds of a product in tiles follow.
+_OF_TILES = ("tensor_share", "operand_share", "wave_share", "tile_cycles", "output_cycles")
 
 
 @functools.cache
@@ -262,7 +264,7 @@ class Device:
     @property
     def of_products(self) -> list[Array]:
         """(D,) of each figure that seconds of products follow."""
-        own = list(vars(self.tiles).values()) if self.tiles else []
+        own = [getattr(self.tiles, name) for name in _OF_TILES] if self.tiles else []
         return [self.sms, self.clock, self.rate, self.tensor, self.lanes, self.cache, *own]
 
     def some(self, places: Array) -> Device:
