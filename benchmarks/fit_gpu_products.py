@@ -47,6 +47,8 @@ ATTENTION = (
     "flash_hidden",
     "flash_special",
     "stream_cycles",
+    "stream_keys",
+    "stream_hidden",
     "stream_share",
 )
 
@@ -93,8 +95,14 @@ WORKING = {
 }
 #: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
 CYCLES, RATES = np.arange(3000.0, 12001.0, 1500.0), (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
-#: Grid of a family's decoding: share of the main memory's bandwidth, and cycles of a block.
-SHARES, STARTS = np.arange(0.7, 1.01, 0.05), np.arange(1000.0, 8001.0, 1000.0)
+#: Grid of a family's decoding: share of the main memory's bandwidth, and cycles of a block; and of
+#: families whose blocks take whole tiles of keys (copied by the tensor memory accelerator), as many
+#: keys as they take and the part of a start that other blocks hide.
+SHARES, STARTS = np.arange(0.7, 0.98, 0.025), np.arange(1000.0, 6001.0, 1000.0)
+TILED = {
+    "hopper": {"stream_keys": (64.0, 128.0), "stream_hidden": (0.0, 0.5, 1.0)},
+    "blackwell": {"stream_keys": (64.0, 128.0), "stream_hidden": (0.0, 0.5, 1.0)},
+}
 #: What of an error in attention counts: rows beyond (of heads of 512 on Hopper, of few sequences on
 #: A100) ran kernels of another kind.
 MOST = 0.5
@@ -125,6 +133,7 @@ PAIRED = (
     "softmax and padding of heads by prompts and encoders on B200 and GB200"
 )
 PAGES = "; keys in pages: blocks of run_mha_fwd_splitkv_dispatch, FlashAttention-2"
+TILES = "; whole tiles of keys in decoding, and what other blocks hide of their start: by the same"
 ALSO = "; tf32 as 16 bits: the same cores (assumed)"
 
 
@@ -248,9 +257,11 @@ def fit_attention(folder: Path, family: str, without: str) -> Values:
         {"flash_share": float(share), "flash_paged_rate": float(paged)}
         for share, paged in itertools.product(np.arange(0.6, 1.31, 0.05), PAGED.get(family, (1.0,)))
     ]
+    tiles = TILED.get(family, {"stream_keys": (0.0,), "stream_hidden": (1.0,)})
+    axes = {"stream_share": SHARES, "stream_cycles": STARTS, **tiles}
     streams = [
-        {"stream_share": float(share), "stream_cycles": float(cycles)}
-        for share, cycles in itertools.product(SHARES, STARTS)
+        {name: float(value) for name, value in zip(axes, values, strict=True)}
+        for values in itertools.product(*axes.values())
     ]
     values = best_of(own, rates, prompts) | best_of(own, streams, tokens)
     print(family, "attention", values, strayed(prompts), strayed(tokens), file=sys.stderr)
@@ -311,6 +322,7 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
         "(aiconfigurator-core 0.12.0)"
     )
     source += PAIRED * (family in PAIRS) + PAGES * (family in OF_WARPS)
+    source += TILES * (family in TILED)
     return "derived", source + ALSO * ("tf32" in formats)
 
 

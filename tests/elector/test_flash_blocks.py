@@ -232,12 +232,46 @@ def test_prompts_in_events_agree_with_the_formula(
     assert timeline(chunk).seconds == pytest.approx(float(chunk.timing.seconds[0]), rel=0.02)
 
 
+def test_a_pass_over_a_short_cache_takes_a_whole_tile_of_keys() -> None:
+    """1,000 sequences and heads on 100 SMs: ten blocks each, of 2,000 cycles and 128 keys of 64
+    numbers in 16 bits from the second-level cache; half of it with nothing fetched beside."""
+    own = _tiles(stream_cycles=2000.0, stream_keys=128.0, stream_hidden=0.5)
+    c, d, p = gpu_kernels.constants(), _device(own), _products(1, 64, 8, 1000)
+    hidden, empty = attention.stream_starts(c, d, p, np.array([[True]]), True)
+    tile = 128 * 64 * 2 / float((d.cache * c.cache_share / d.sms)[0])
+    assert float((hidden + empty)[0, 0]) == pytest.approx(10 * (2000 / 1e9 + tile))
+    assert float(hidden[0, 0]) == pytest.approx(float(empty[0, 0]))
+    # stacks whose kernels were not timed start blocks as all GPUs do
+    plain, none = attention.stream_starts(c, d, p, np.array([[True]]), False)
+    assert float(plain[0, 0]) == pytest.approx(10 * c.stream_cycles / 1e9) and not none.any()
+
+
+def test_what_a_block_starts_with_is_not_hidden_by_memory_on_hopper() -> None:
+    """Decoding of 256 sequences with 32 heads and 512 keys: a start that others hide takes no time
+    beside the memory, one that they do not does."""
+    taken = {}
+    own = gpu_kernels.measured_tiles()["hopper", "bf16"]
+    asked = {"batch": 256, "sequence_length": 512, "generate": 2, "attention": "flash"}
+    asked |= {"implementation": "vllm", "precision": "bf16", "model__layers": 1}
+    asked |= {"accelerator__power_limit": 1e6}
+    kept = dict(own)
+    try:
+        for part in (1.0, 0.0):
+            own["stream_hidden"] = part
+            chunk = inside("llama-2-7b", "h200-sxm-141gb", **asked, accelerator__host_speed=100)
+            taken[part] = float(chunk.timing.seconds[0])
+            assert timeline(chunk).seconds == pytest.approx(taken[part], rel=0.02)
+    finally:
+        own.clear()
+        own.update(kept)
+    assert taken[0.0] - taken[1.0] > 2 * 0.9 * 256 * 32 / 132 * 2000 / 1.83e9
+
+
 def test_stacks_whose_decoding_was_not_timed_pass_as_all_gpus_do() -> None:
     """What vLLM's kernels reach says nothing of others: shares of the memory differ by stack."""
     timed = {n for n, stack in gpu_stacks.stacks().items() if stack["stream.as_timed"]}
     assert timed == {"vllm", "sglang"}
     c, d = gpu_kernels.constants(), _device(_tiles(stream_share=0.95, stream_cycles=2000.0))
     own = attention.streaming(c, d, True)
-    assert [float(np.max(x)) for x in own] == [2000.0, 0.95]
-    assert attention.streaming(c, d, False) == (c.stream_cycles, c.stream_share)
-    assert attention.streaming(c, _device(), True) == (c.stream_cycles, c.stream_share)
+    assert [float(np.max(x)) for x in (own.stream_cycles, own.stream_share)] == [2000.0, 0.95]
+    assert attention.streaming(c, d, False) is attention.streaming(c, _device(), True) is c

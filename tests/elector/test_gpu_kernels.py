@@ -172,7 +172,8 @@ def _pass(keys: float, batch: float, queries: float = 1.0, scores: bool = True) 
     p = _products(queries, k, n, batch)
     touched = np.array([[2.0 * batch * keys * size]])
     c, d = gpu_kernels.constants(), _device()
-    return float(np.maximum(*attention.stream_seconds(c, d, p, touched))[0, 0])
+    starts, _ = attention.stream_starts(c, d, p, np.array([[True]]), False)
+    return float(np.maximum(*attention.stream_seconds(c, d, p, touched, starts))[0, 0])
 
 
 @pytest.mark.parametrize("scores", [True, False])

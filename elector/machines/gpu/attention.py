@@ -25,7 +25,10 @@ blocks are of 64 queries (`flash_paged_rows`).
 
 *Decoding* asks one query (or the queries that share keys) against a cache: a pass over the
 cache in as many pieces as there are SMs, at the bandwidth of whatever holds it. Libraries take a
-matrix-vector kernel for it, or split the keys over the SMs (Flash-Decoding).
+matrix-vector kernel for it, or split the keys over the SMs (Flash-Decoding). Each sequence and head
+starts a block, which takes whole tiles of keys (`stream_keys`), however few there are. Where blocks
+follow one another without overlap, as those of Hopper whose shared memory is full with one of them,
+what a block starts with is not hidden by what others fetch (`stream_hidden`).
 """
 
 from __future__ import annotations
@@ -199,33 +202,48 @@ def flash_loads(c: Constants, d: Device, p: GpuProducts, paged: Array | bool = F
 
 
 def stream_seconds(
-    c: Constants, d: Device, p: GpuProducts, touched: Array, timed: bool = False
+    c: Constants, d: Device, p: GpuProducts, touched: Array, starts: Array | float = 0.0
 ) -> tuple[Array, Array]:
     """(R, D) seconds of products that pass over a cache: computing, which follows the clock, and
     beside it `cache_seconds`.
 
     The cache lies along n (scores) or k (context) and falls into pieces of 256 keys, each
     worked off by one SM; a matrix instruction takes 16 rows whether they are queries or not.
-    touched : (R, D) bytes of the operands. timed : see `streaming`.
+    touched : (R, D) bytes of the operands. starts : (R, D) seconds of `stream_starts` that other
+    blocks hide.
     """
     keys = np.maximum(p.k, p.n)
     pieces = p.batch * np.maximum(keys / SPLIT_DEPTH, 1.0)
     rounds = np.maximum(pieces / d.sms, 1.0)
     rows = np.ceil(p.m / c.stream_rows) * c.stream_rows
     piece = rows * np.minimum(keys, SPLIT_DEPTH) * np.minimum(p.k, p.n)
-    # Each sequence and head starts a block: short caches of many are little else.
-    starts = np.maximum(p.batch / d.sms, 1.0) * streaming(c, d, timed)[0]
-    computing = (rounds * piece / inside_rate(c, d, p) + starts) / d.clock
+    computing = rounds * piece / inside_rate(c, d, p) / d.clock + starts
     # Few pieces leave SMs, and their part of the cache's bandwidth, idle.
     idle = rounds * d.sms / pieces
     return computing, cache_seconds(c, d, touched) * idle
 
 
-def streaming(c: Constants, d: Device, timed: bool) -> tuple[Array | float, Array | float]:
-    """(D,) cycles of a sequence and head of a pass over a cache, and the share of the main memory
-    that it reaches.
+def stream_starts(
+    c: Constants, d: Device, p: GpuProducts, along: Array, timed: bool
+) -> tuple[Array, Array]:
+    """(R, D) seconds in which blocks of passes over a cache start and end, which follow the clock:
+    those that other blocks hide, and those in which nothing is fetched.
 
-    timed : whether it runs on the kernels that a family's constants were fitted on.
+    along : (R, 1) whether the sum of a product lies along the head. timed : see `streaming`.
     """
-    e = d.tiles if timed and d.tiles is not None else c
-    return e.stream_cycles, e.stream_share
+    e = streaming(c, d, timed)
+    # Each sequence and head starts a block: short caches of many are little else.
+    rounds = np.maximum(p.batch / d.sms, 1.0) / d.clock
+    tile = e.stream_keys * np.where(along, p.k, p.n) * p.width
+    seconds = rounds * e.stream_cycles + rounds * tile * (d.sms * d.clock) / (
+        d.cache * c.cache_share
+    )
+    return seconds * e.stream_hidden, seconds * (1.0 - e.stream_hidden)
+
+
+def streaming(c: Constants, d: Device, timed: bool) -> Constants | TileConstants:
+    """Constants of passes over a cache, named stream_...
+
+    timed : whether they run on the kernels that a family's constants were fitted on.
+    """
+    return d.tiles if timed and d.tiles is not None else c

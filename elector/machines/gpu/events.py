@@ -209,7 +209,8 @@ class GpuUnits:
             launches[0] += self.first.pop(PROMPTS[1] if more else "", 0.0)
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
-        latency = self.start if count else 0.0
+        empty = self._stream_starts(run.row) * (1.0 - self.streaming.stream_hidden)
+        latency = (self.start if count else 0.0) + empty * run.times * share
         return [
             RowWork(unit, each, latency, share, launch, early=self.alone) for launch in launches
         ]
@@ -269,7 +270,7 @@ class GpuUnits:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
         ops, i, c = self.case.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        start, inside, keys = self.streaming.stream_cycles, self._inside(r), max(k, n)
+        start, inside, keys = 0.0, self._inside(r), max(k, n)
         if r in self.latents:  # blocks of heads, each on an SM of its own; the other has half
             batch, m = batch * float(np.ceil(m / c.latent_heads)), min(m, c.latent_heads)
             start, inside = c.latent_start / 2.0, inside * c.latent_rate
@@ -279,7 +280,18 @@ class GpuUnits:
         pieces = batch * max(keys / SPLIT_DEPTH, 1.0)
         starts = max(batch / self.number["sms"], 1.0) * start
         cycles = macs / (inside * min(pieces, self.number["sms"])) + starts
-        return float(cycles / self.rates[r].clock)
+        hidden = self.streaming.stream_hidden
+        return float(cycles / self.rates[r].clock + self._stream_starts(r) * hidden)
+
+    def _stream_starts(self, r: int) -> float:
+        """Seconds in which blocks of a pass over a cache start and end."""
+        if not self.streamed(r) or r in self.latents:
+            return 0.0
+        ops, at, c = self.case.ops, self.rates[r], self.streaming
+        rounds = max(float(ops.batch[r, self.i]) / self.number["sms"], 1.0)
+        head = float((ops.k if along_heads(ops.rows[r]) else ops.n)[r, self.i])
+        tile = c.stream_keys * head * self.width
+        return float(rounds * (c.stream_cycles / at.clock + tile * self.number["sms"] / at.cache))
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""

@@ -74,6 +74,8 @@ class Constants:
         softmax over those of its exponentials alone.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
     stream_cycles : cycles of a pass over a cache to start and to finish a sequence and head.
+    stream_keys : keys that such a block takes at least. stream_hidden : part of that time in which
+        other blocks fetch.
     stream_share : of the main memory bandwidth that such a pass reaches; latent_share : that a pass
         over latents does.
     latent_heads : heads that a block of such a pass holds. latent_start : cycles in which a block
@@ -113,6 +115,8 @@ class Constants:
     flash_special: float
     stream_rows: float
     stream_cycles: float
+    stream_keys: float
+    stream_hidden: float
     stream_share: float
     latent_share: float
     latent_heads: float
@@ -147,8 +151,8 @@ class TileConstants:
 
     tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
     flash_rows, flash_paged_rows, flash_paged_keys, flash_paged_rate, flash_head, flash_hidden,
-    flash_special, stream_cycles, stream_share, latent_share, latent_heads, latent_start,
-    latent_rate, latent_special, latent_cycles : (D,) of attention.
+    flash_special, stream_cycles, stream_keys, stream_hidden, stream_share, latent_share,
+    latent_heads, latent_start, latent_rate, latent_special, latent_cycles : (D,) of attention.
     bandwidth_share : (D,) of the main memory that products alone reach.
     """
 
@@ -167,6 +171,8 @@ class TileConstants:
     flash_hidden: Array
     flash_special: Array
     stream_cycles: Array
+    stream_keys: Array
+    stream_hidden: Array
     stream_share: Array
     latent_share: Array
     latent_heads: Array
