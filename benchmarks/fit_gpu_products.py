@@ -88,6 +88,15 @@ STORING = {"ada": tuple({**begin, "output_cycles": 1.0} for begin in SCALED)}
 #: Families and formats whose products reach a share of the main memory of their own. Of fp8 on
 #: Blackwell a fit likes one, and rows left out do not; of the others it is that of all kernels.
 STREAMING = (("ada", "fp8"), ("blackwell", "nvfp4"))
+#: Rows of the tiles of kernels that vLLM chooses by the rows of a product, of 128 columns: 64 up to
+#: 128 rows and 128 above on Hopper (scaled_mm_sm90_fp8_dispatch.cuh), 128 for each SM on Blackwell
+#: (scaled_mm_sm100_fp8_dispatch.cuh: 256 for two), 128 up to 256 rows and 256 above in 4 bits on
+#: compute capability 12.0 (nvfp4_scaled_mm_sm120_kernels.cu).
+CHOSEN = {
+    ("hopper", "fp8"): {"tile_most": 128.0},
+    ("blackwell", "fp8"): {"tile_least": 128.0, "tile_most": 128.0},
+    ("blackwell-rtx", "nvfp4"): {"tile_least": 128.0, "tile_most": 256.0},
+}
 #: Grid of what a kernel that quantises takes of an SM for each element [cycles], by format.
 WORKING = {
     "fp8": ("quantise.cycles", np.arange(0.5, 0.86, 0.05)),
@@ -134,6 +143,7 @@ PAIRED = (
 )
 PAGES = "; keys in pages: blocks of run_mha_fwd_splitkv_dispatch, FlashAttention-2"
 TILES = "; whole tiles of keys in decoding, and what other blocks hide of their start: by the same"
+BY_ROWS = "; tiles by rows: the dispatch of vLLM (see CHOSEN in the script)"
 ALSO = "; tf32 as 16 bits: the same cores (assumed)"
 
 
@@ -151,7 +161,8 @@ def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
 def loss(key: Key, values: Values, data: Rows) -> float:
     """Mean absolute logarithm of predicted over measured seconds."""
     table = kernels.measured_tiles()
-    table.update({(key[0], name): values for name in key[1]})
+    own = values | CHOSEN.get((key[0], key[1][0]), {})
+    table.update({(key[0], name): own for name in key[1]})
     alone, now = kernel_only(stacks()), kernels.constants()
     return float(np.mean([off(c.seconds(now, alone) / t).mean() for c, t in data]))
 
@@ -164,7 +175,7 @@ def fit(key: Key, data: Rows) -> Values:
     values = min((search(key, begin, data) for begin in begins), key=lambda v: loss(key, v, data))
     best = loss(key, values, data)  # the table holds the last trial
     print(key, {k: round(v, 4) for k, v in values.items()}, round(best, 4), file=sys.stderr)
-    return values
+    return values | CHOSEN.get((key[0], key[1][0]), {})
 
 
 def search(key: Key, begin: Values, data: Rows) -> Values:
@@ -322,7 +333,7 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
         "(aiconfigurator-core 0.12.0)"
     )
     source += PAIRED * (family in PAIRS) + PAGES * (family in OF_WARPS)
-    source += TILES * (family in TILED)
+    source += BY_ROWS * ((family, formats[0]) in CHOSEN) + TILES * (family in TILED)
     return "derived", source + ALSO * ("tf32" in formats)
 
 
@@ -365,7 +376,8 @@ def main() -> None:
     for family, other in ALIKE.items() if not given.without else ():
         alike = fitted[other, FORMATS["bfloat16"]]
         for formats in FORMATS.values():
-            fitted[family, formats] = {name: alike[name] for name in ATTENTION if name in alike}
+            own = {name: alike[name] for name in ATTENTION if name in alike}
+            fitted[family, formats] = own | CHOSEN.get((family, formats[0]), {})
     if given.write:
         write(fitted)
     else:

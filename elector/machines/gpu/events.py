@@ -20,6 +20,7 @@ from elector.describe.workload import PROMPTS
 from elector.machines.gpu.attention import KEYS, PAIRED, STARTS, WIDE, WIDE_STEP, WIDEST
 from elector.machines.gpu.dispatch import promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
+    COLUMNS,
     SLICE,
     SPLIT_DEPTH,
     SPLITS,
@@ -28,6 +29,7 @@ from elector.machines.gpu.kernels import (
     Constants,
     constants,
     elements_of_vector,
+    tile_rows,
     tiles,
 )
 from elector.machines.gpu.latent import copies, fetches, laid_out, latent_pairs, once, value_heads
@@ -399,7 +401,10 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
+        own = float(tile_rows(c, np.array(m), np.array(batch)))
         for tm, tn in TILES:
+            if own and (tm, tn) != (own, COLUMNS):
+                continue
             each = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
             start = c.tile_cycles + c.output_cycles * min(m, tm) * min(n, tn)

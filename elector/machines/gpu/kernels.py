@@ -34,6 +34,10 @@ Array = np.ndarray
 #: Outputs of a tile, as libraries ship them.
 TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32, 64), (64, 32))
 SPLITS = (1, 2, 4, 8, 16)
+#: Columns of tiles of kernels that are chosen by the rows of a product, and the least rows of them:
+#: of fewer, kernels differ (scaled_mm_sm90_fp8_dispatch.cuh, nvfp4_scaled_mm_sm120_kernels.cu of
+#: vLLM).
+COLUMNS, LEAST_ROWS = 128.0, 64.0
 #: Least depth of a split: a split takes no less, however many are asked for.
 SPLIT_DEPTH = 256.0
 #: Rows of a tile of libraries' products with packed weights: each unpacks its operand anew.
@@ -54,6 +58,8 @@ class Constants:
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile. output_cycles : to finish each of its
         outputs, where nothing else of the SM hides that.
+    tile_least, tile_most : rows of a tile of kernels that are chosen by the rows of a product, half
+        of the next power of two: at least and at most; 0: any tile that suits.
     bandwidth_share : of the main memory that a kernel reaches. ecc_off : bandwidth of GDDR without
         error correction over that with it inline.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
@@ -95,6 +101,8 @@ class Constants:
     wave_share: float
     tile_cycles: float
     output_cycles: float
+    tile_least: float
+    tile_most: float
     bandwidth_share: float
     ecc_off: float
     cache_bytes: float
@@ -149,7 +157,8 @@ class TileConstants:
     Each (D,), named as in `Constants`, which stands in for families without rows, and where the
     lanes multiply: what was timed on tensor cores says nothing of them.
 
-    tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
+    tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). tile_least,
+    tile_most : (D,) of products in tiles. flash_share,
     flash_rows, flash_paged_rows, flash_paged_keys, flash_paged_rate, flash_head, flash_hidden,
     flash_special, stream_cycles, stream_keys, stream_hidden, stream_share, latent_share,
     latent_heads, latent_start, latent_rate, latent_special, latent_cycles : (D,) of attention.
@@ -161,6 +170,8 @@ class TileConstants:
     wave_share: Array
     tile_cycles: Array
     output_cycles: Array
+    tile_least: Array
+    tile_most: Array
     flash_share: Array
     bandwidth_share: Array
     flash_rows: Array
@@ -186,7 +197,15 @@ class TileConstants:
 _WIDE = 2.0
 TILES_OF = tuple(f.name for f in fields(TileConstants))
 #: Those that seconds of a product in tiles follow.
-_OF_TILES = ("tensor_share", "operand_share", "wave_share", "tile_cycles", "output_cycles")
+_OF_TILES = (
+    "tensor_share",
+    "operand_share",
+    "wave_share",
+    "tile_cycles",
+    "output_cycles",
+    "tile_least",
+    "tile_most",
+)
 
 
 @functools.cache
@@ -357,7 +376,11 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
     cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
+    chosen = tile_rows(e, p.m, p.batch)
     for tm, tn in TILES:
+        barred = (chosen > 0) & ((chosen != tm) | (tn != COLUMNS))
+        if barred.all():
+            continue
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
         fixed = e.tile_cycles + e.output_cycles * (np.minimum(p.m, tm) * np.minimum(p.n, tn))
@@ -367,9 +390,21 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
             total *= waves(e, tiles * count, d.sms)
             if split > 1:
                 total += e.tile_cycles * (count > 1)
+            np.copyto(total, np.inf, where=barred)
             np.copyto(splits, count, where=total < best)
             np.minimum(best, total, out=best)
     return best, splits
+
+
+def tile_rows(e: Constants | TileConstants, m: Array, batch: Array) -> Array:
+    """(R, D) rows of the tiles, of `COLUMNS` columns, of kernels that are chosen by the rows of a
+    product alone; 0 where any tile may be taken, as by grouped products.
+
+    m, batch : (R, D) rows of the product, and how many there are.
+    """
+    half = np.exp2(np.ceil(np.log2(np.maximum(m, 2.0)))) / 2.0
+    rows = np.clip(half, e.tile_least, np.maximum(e.tile_most, e.tile_least))
+    return np.asarray(np.where((rows >= LEAST_ROWS) & (batch <= 1.0), rows, 0.0))
 
 
 def _cut(k: Array, split: int) -> tuple[Array, Array]:
