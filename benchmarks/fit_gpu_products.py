@@ -40,9 +40,15 @@ DECODE = ("decode",)
 ATTENTION = (
     "flash_share",
     "flash_rows",
+    "flash_paged_rows",
+    "flash_paged_keys",
+    "flash_paged_rate",
+    "flash_head",
     "flash_hidden",
     "flash_special",
     "stream_cycles",
+    "stream_keys",
+    "stream_hidden",
     "stream_share",
 )
 
@@ -82,28 +88,62 @@ STORING = {"ada": tuple({**begin, "output_cycles": 1.0} for begin in SCALED)}
 #: Families and formats whose products reach a share of the main memory of their own. Of fp8 on
 #: Blackwell a fit likes one, and rows left out do not; of the others it is that of all kernels.
 STREAMING = (("ada", "fp8"), ("blackwell", "nvfp4"))
+#: Rows of the tiles of kernels that vLLM chooses by the rows of a product, of 128 columns: 64 up to
+#: 128 rows and 128 above on Hopper (scaled_mm_sm90_fp8_dispatch.cuh), 128 for each SM on Blackwell
+#: (scaled_mm_sm100_fp8_dispatch.cuh: 256 for two), 128 up to 256 rows and 256 above in 4 bits on
+#: compute capability 12.0 (nvfp4_scaled_mm_sm120_kernels.cu).
+CHOSEN = {
+    ("hopper", "fp8"): {"tile_most": 128.0},
+    ("blackwell", "fp8"): {"tile_least": 128.0, "tile_most": 128.0},
+    ("blackwell-rtx", "nvfp4"): {"tile_least": 128.0, "tile_most": 256.0},
+}
 #: Grid of what a kernel that quantises takes of an SM for each element [cycles], by format.
 WORKING = {
     "fp8": ("quantise.cycles", np.arange(0.5, 0.86, 0.05)),
     "nvfp4": ("quantise.group.cycles", np.arange(0.0, 0.31, 0.05)),
 }
 #: Grid of a stack's flash attention: start and end of a block [cycles], rate of its products.
-CYCLES, RATES = np.arange(4000.0, 16001.0, 2000.0), (0.8, 0.9, 1.0, 1.1)
-#: Grid of a family's decoding: share of the main memory's bandwidth, and cycles of a block.
-SHARES, STARTS = np.arange(0.7, 1.01, 0.05), np.arange(1000.0, 8001.0, 1000.0)
+CYCLES, RATES = np.arange(3000.0, 12001.0, 1500.0), (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+#: Grid of a family's decoding: share of the main memory's bandwidth, and cycles of a block; and of
+#: families whose blocks take whole tiles of keys (copied by the tensor memory accelerator), as many
+#: keys as they take and the part of a start that other blocks hide.
+SHARES, STARTS = np.arange(0.7, 0.98, 0.025), np.arange(1000.0, 6001.0, 1000.0)
+TILED = {
+    "hopper": {"stream_keys": (64.0, 128.0), "stream_hidden": (0.0, 0.5, 1.0)},
+    "blackwell": {"stream_keys": (64.0, 128.0), "stream_hidden": (0.0, 0.5, 1.0)},
+}
 #: What of an error in attention counts: rows beyond (of heads of 512 on Hopper, of few sequences on
 #: A100) ran kernels of another kind.
 MOST = 0.5
 #: Families whose blocks hold two tiles in turns: queries of a block (FlashAttention-4, section 3),
-#: part of the products that is hidden, cycles of a softmax over those of its exponentials. By the
-#: cycles of long prompts on B200 with heads of 64, 128 and 256: 1,620, 1,985 and 3,490 a tile, of
-#: which products at the peak rate are 542, 1,084 and 2,169.
-PAIRS = {"blackwell": {"flash_rows": 256.0, "flash_hidden": 0.5, "flash_special": 1.3}}
+#: part of the products that is hidden, cycles of a softmax over those of its exponentials (by the
+#: cycles of a tile of prompts on B200 and GB200, which are 1,570, 1,780 and 3,200 of 128 x 128 with
+#: heads of 64, 128 and 256, of which products at the peak rate are 542, 1,084 and 2,169), and
+#: numbers that heads come in multiples of (encoders with heads of 72 and 80 take as long as with
+#: 128).
+PAIRS = {
+    "blackwell": {
+        "flash_rows": 256.0,
+        "flash_head": 64.0,
+        "flash_hidden": 0.5,
+        "flash_special": 1.2,
+    }
+}
+#: Families without instructions of warp groups: vLLM's kernel of keys in pages is the one of
+#: FlashAttention-2 that may split them, 64 queries of all heads, keys of 16,384 numbers at a time
+#: (run_mha_fwd_splitkv_dispatch, csrc/flash_attn/src/flash_fwd_launch_template.h).
+SPLIT = {"flash_paged_rows": 64.0, "flash_paged_keys": 16384.0}
+OF_WARPS = ("ampere", "ada")
+#: Of these, that with rows of both kinds of kernels: rate of products over keys in pages.
+PAGED = {"ada": np.arange(0.8, 1.01, 0.05)}
 SIZE, START, STOP = 250, 1.4, 1.01
 PAIRED = (
-    "; two tiles in turns: FlashAttention-4 (Zadouri et al. 2026), hidden part and cycles of a "
-    "softmax by long prompts on B200"
+    "; two tiles in turns: FlashAttention-4 (Zadouri et al. 2026), hidden part, cycles of a "
+    "softmax and padding of heads by prompts and encoders on B200 and GB200"
 )
+PAGES = "; keys in pages: blocks of run_mha_fwd_splitkv_dispatch, FlashAttention-2"
+TILES = "; whole tiles of keys in decoding, and what other blocks hide of their start: by the same"
+BY_ROWS = "; tiles by rows: the dispatch of vLLM (see CHOSEN in the script)"
 ALSO = "; tf32 as 16 bits: the same cores (assumed)"
 
 
@@ -121,7 +161,8 @@ def rows(folder: Path, family: str, kind: str, without: str) -> Rows:
 def loss(key: Key, values: Values, data: Rows) -> float:
     """Mean absolute logarithm of predicted over measured seconds."""
     table = kernels.measured_tiles()
-    table.update({(key[0], name): values for name in key[1]})
+    own = values | CHOSEN.get((key[0], key[1][0]), {})
+    table.update({(key[0], name): own for name in key[1]})
     alone, now = kernel_only(stacks()), kernels.constants()
     return float(np.mean([off(c.seconds(now, alone) / t).mean() for c, t in data]))
 
@@ -134,7 +175,7 @@ def fit(key: Key, data: Rows) -> Values:
     values = min((search(key, begin, data) for begin in begins), key=lambda v: loss(key, v, data))
     best = loss(key, values, data)  # the table holds the last trial
     print(key, {k: round(v, 4) for k, v in values.items()}, round(best, 4), file=sys.stderr)
-    return values
+    return values | CHOSEN.get((key[0], key[1][0]), {})
 
 
 def search(key: Key, begin: Values, data: Rows) -> Values:
@@ -220,16 +261,22 @@ def fit_attention(folder: Path, family: str, without: str) -> Values:
     or what stands where none is better by a percent."""
     devices = [d for d in FLASH[family] if d != without]
     own = kernels.measured_tiles().setdefault((family, "bf16"), {})
-    own |= PAIRS.get(family, {})
+    given = PAIRS.get(family, {}) | (SPLIT if family in OF_WARPS else {})
+    own |= given
     prompts, tokens = attending(folder, devices, "vllm"), attending(folder, devices, "vllm", DECODE)
-    rates = [{"flash_share": float(share)} for share in np.arange(0.4, 1.01, 0.05)]
+    rates = [
+        {"flash_share": float(share), "flash_paged_rate": float(paged)}
+        for share, paged in itertools.product(np.arange(0.6, 1.31, 0.05), PAGED.get(family, (1.0,)))
+    ]
+    tiles = TILED.get(family, {"stream_keys": (0.0,), "stream_hidden": (1.0,)})
+    axes = {"stream_share": SHARES, "stream_cycles": STARTS, **tiles}
     streams = [
-        {"stream_share": float(share), "stream_cycles": float(cycles)}
-        for share, cycles in itertools.product(SHARES, STARTS)
+        {name: float(value) for name, value in zip(axes, values, strict=True)}
+        for values in itertools.product(*axes.values())
     ]
     values = best_of(own, rates, prompts) | best_of(own, streams, tokens)
     print(family, "attention", values, strayed(prompts), strayed(tokens), file=sys.stderr)
-    return PAIRS.get(family, {}) | values
+    return given | values
 
 
 def best_of(own: Values, grid: Sequence[Values], timed: list[Timed]) -> Values:
@@ -245,14 +292,20 @@ def best_of(own: Values, grid: Sequence[Values], timed: list[Timed]) -> Values:
 
 def fit_blocks(folder: Path, engine: str) -> Values:
     """What a block of an engine's flash attention takes to start and to end [cycles], and the rate
-    of its products over that of the family: the best of a grid on all families together."""
+    of its products over that of the family: the best of a grid on all families together.
+
+    vLLM's rate is what those of the families were fitted beside, and its kernels of prompts have a
+    start of their own.
+    """
     timed = attending(folder, [d for devices in FLASH.values() for d in devices], engine)
-    own, best = stacks()[gpu_timings.ATTENDING[engine]], (np.inf, 0.0, 1.0)
-    for start, rate in itertools.product(CYCLES, RATES):
-        own["flash.start"], own["flash.rate"] = start, rate
-        best = min(best, (strayed(timed), start, rate))
+    own, best = stacks()[gpu_timings.ATTENDING[engine]], (np.inf, 0.0, 1.0, 0.0)
+    rates = (own["flash.rate"],) if engine == "vllm" else RATES
+    paged = CYCLES if own["flash.paged.start"] else (0.0,)
+    for start, rate, pages in itertools.product(CYCLES, rates, paged):
+        own["flash.start"], own["flash.rate"], own["flash.paged.start"] = start, rate, pages
+        best = min(best, (strayed(timed), start, rate, pages))
     print(engine, "blocks", best, file=sys.stderr)
-    return {"flash.start": best[1], "flash.rate": best[2]}
+    return {"flash.start": best[1], "flash.rate": best[2], "flash.paged.start": best[3]}
 
 
 def write(fitted: dict[Key, Values]) -> None:
@@ -279,7 +332,9 @@ def told(family: str, formats: tuple[str, ...], values: Values) -> tuple[str, st
         f"fitted by benchmarks/fit_gpu_products.py on {what} timed by vLLM {version} "
         "(aiconfigurator-core 0.12.0)"
     )
-    return "derived", source + PAIRED * (family in PAIRS) + ALSO * ("tf32" in formats)
+    source += PAIRED * (family in PAIRS) + PAGES * (family in OF_WARPS)
+    source += BY_ROWS * ((family, formats[0]) in CHOSEN) + TILES * (family in TILED)
+    return "derived", source + ALSO * ("tf32" in formats)
 
 
 def main() -> None:
@@ -321,7 +376,8 @@ def main() -> None:
     for family, other in ALIKE.items() if not given.without else ():
         alike = fitted[other, FORMATS["bfloat16"]]
         for formats in FORMATS.values():
-            fitted[family, formats] = {name: alike[name] for name in ATTENTION if name in alike}
+            own = {name: alike[name] for name in ATTENTION if name in alike}
+            fitted[family, formats] = own | CHOSEN.get((family, formats[0]), {})
     if given.write:
         write(fitted)
     else:

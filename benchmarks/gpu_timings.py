@@ -72,6 +72,13 @@ ONCE, NO_LIMIT = ("sq",), "1 kW"
 VERSION, VERSIONS = "0.24", {"a100_sxm": "0.14"}
 #: The same of attention: each engine has kernels of its own.
 ATTENDING = {**STACKS, "trtllm": "tensorrt-llm"}
+#: vLLM's kernel that writes keys and values into the cache takes a block a token, of as many
+#: threads as its keys have numbers and at most `BLOCK_THREADS` (reshape_and_cache_flash in
+#: csrc/cache_kernels.cu). So many blocks are on an SM at a time (CUDA C++ Programming Guide,
+#: compute capabilities: threads and blocks of an SM), and each takes a while to find its place,
+#: load and store: `WRITING` [s] is the best of a grid on rows that are not left out.
+BLOCK_THREADS, WRITING = 512.0, 1.6e-6
+THREADS, BLOCKS = {"ada": 1536.0, "blackwell-rtx": 1536.0, "": 2048.0}, 32.0
 #: Shorter kernels are their start, and differ from host to host.
 LEAST = 50e-6
 #: Rows of a device and format that are compared.
@@ -221,6 +228,10 @@ def attention_seconds(
     bytes_ = 2.0 * 2.0 * 2.0 * tokens * heads * sizes  # keys and values, read and written
     held = bytes_ <= units.number("l2")
     moving = np.where(held, cache_seconds(c, own, bytes_), memory_seconds(c, own, bytes_))
+    if engine == "vllm":
+        threads = THREADS.get(str(units.names["architecture"][0][0]), THREADS[""])
+        at_once = np.minimum(np.floor(threads / np.minimum(heads * sizes, BLOCK_THREADS)), BLOCKS)
+        moving = np.maximum(moving, tokens / (units.number("sms") * at_once) * WRITING)
     return seconds + stack["kernel"] + moving
 
 

@@ -118,7 +118,7 @@ def test_flash_attention_reaches_the_rate_of_a_tile_without_a_start_for_each() -
     """One start for a block of queries: long rows run at the rate inside a tile."""
     c = gpu_kernels.constants()
     peak = 108 * 1024 * 1.41e9
-    long = 32 * 16384.0**2 * 128 / _flash(16384, 16384, 128, 32)
+    long = 32 * 16384.0 * 65536.0 * 128 / _flash(16384, 65536, 128, 32)
     assert long / peak == pytest.approx(c.tensor_share, rel=0.05)
     short = 32 * 128.0**2 * 128 / _flash(128, 128, 128, 32)
     assert short < 0.3 * long
@@ -151,9 +151,12 @@ def test_stacks_whose_attention_was_timed_have_starts_of_their_own() -> None:
 
 
 def test_half_of_the_keys_take_half_of_the_time() -> None:
-    """What masks away blocks of keys takes their products with it."""
-    whole, half = (_flash(8192, keys, 128, 32, starts=False) for keys in (8192, 4096))
-    assert half == pytest.approx(whole / 2)
+    """What masks away blocks of keys takes their products with it; queries come all the same."""
+    all_of_them, half, none = (_flash(8192, n, 128, 32, starts=False) for n in (8192, 4096, 0))
+    assert half - none == pytest.approx((all_of_them - none) / 2)
+    c, d = gpu_kernels.constants(), _device()
+    bytes_ = 8192.0 * 128.0 * 2.0 * 32.0
+    assert none == pytest.approx(float((bytes_ / (d.cache * c.cache_share))[0]), rel=0.2)
 
 
 @pytest.mark.parametrize("grow", ["queries", "keys", "size", "batch"])
@@ -169,7 +172,8 @@ def _pass(keys: float, batch: float, queries: float = 1.0, scores: bool = True) 
     p = _products(queries, k, n, batch)
     touched = np.array([[2.0 * batch * keys * size]])
     c, d = gpu_kernels.constants(), _device()
-    return float(np.maximum(*attention.stream_seconds(c, d, p, touched))[0, 0])
+    starts, _ = attention.stream_starts(c, d, p, np.array([[True]]), False)
+    return float(np.maximum(*attention.stream_seconds(c, d, p, touched, starts))[0, 0])
 
 
 @pytest.mark.parametrize("scores", [True, False])

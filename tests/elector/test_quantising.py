@@ -65,6 +65,36 @@ def test_a_kernel_that_does_not_split_takes_a_deep_sum_on_one_processor() -> Non
     assert _one(large, splits=1) == pytest.approx(_one(large), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "rows"),
+    [
+        (0.0, 128.0, {64: 0, 65: 64, 128: 64, 129: 128, 8192: 128}),  # Hopper, 8 bits
+        (128.0, 128.0, {1: 128, 64: 128, 8192: 128}),  # Blackwell, 8 bits, each SM
+        (128.0, 256.0, {1: 128, 256: 128, 257: 256}),  # compute capability 12.0, 4 bits
+        (0.0, 0.0, {64: 0, 8192: 0}),
+    ],
+)
+def test_kernels_are_chosen_by_the_rows_of_a_product(
+    least: float, most: float, rows: dict[int, float]
+) -> None:
+    """scaled_mm_sm90_fp8_dispatch.cuh, scaled_mm_sm100_fp8_dispatch.cuh and
+    nvfp4_scaled_mm_sm120_kernels.cu of vLLM; grouped products of experts have their own kernels."""
+    c = replace(gpu_kernels.constants(), tile_least=least, tile_most=most)
+    for m, tile in rows.items():
+        own = [gpu_kernels.tile_rows(c, np.array(float(m)), np.array(n)) for n in (1.0, 8.0)]
+        assert [float(x) for x in own] == [tile, 0.0]
+
+
+def test_a_kernel_of_large_tiles_leaves_processors_idle() -> None:
+    """256 x 256 outputs are 4 tiles of 128 x 128, though 16 of 64 x 64 would take less."""
+    shape, chosen = (256.0, 16384.0, 256.0), {"tile_least": 128.0, "tile_most": 128.0}
+    assert _one(shape, splits=1, **chosen) >= 128 * 128 * 16384 / 1024
+    assert _one(shape, splits=1) < 0.5 * _one(shape, splits=1, **chosen)
+    # where such tiles suit best, nothing changes
+    large = (8192.0, 8192.0, 16384.0)
+    assert _one(large, splits=1, **chosen) < 1.1 * _one(large, splits=1)
+
+
 def test_a_tile_stores_the_outputs_that_there_are() -> None:
     """What it takes to finish an output is paid for each, and not for rows beyond the product's."""
     for rows in (1.0, 16.0):
@@ -113,6 +143,7 @@ def test_events_quantise_split_and_store_as_the_formulas_do(device: str, sizes: 
     ("device", "sizes"),
     [
         ("h100-sxm-80gb", "64x64x65536"),  # a deep sum in one part; in 16 it takes .42 of that
+        ("h100-sxm-80gb", "256x32768x256"),  # four large tiles; in small ones .3
         ("l40s", "64x64x65536"),
         ("l40s", "8192x16384x64"),  # outputs that nothing hides; without them .32
         ("l40s", "1x16384x65536"),  # weights at a share of their own; at that of all .86

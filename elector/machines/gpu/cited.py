@@ -6,11 +6,13 @@ import functools
 
 from elector.base.table import DATA, read_rows
 from elector.machines.contract import Units
+from elector.machines.gpu.attention import STARTS
 from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
     VARIANTS,
     alone,
     as_timed,
+    in_flash,
     quantised,
     quantising_kind,
     splits_of,
@@ -62,6 +64,8 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         wanted.append("row.cycles")
     if any(row.phase == "decode" and row.in_attention for row in ops.rows):
         wanted.append("stream.rate")
+    if workload.attention == "flash" and any(in_flash(row) for row in ops.rows):
+        wanted += [*STARTS, "flash.rate"]
     if any(row.role is Role.KEY_VALUE_DOWN for row in ops.rows):
         wanted += [row["quantity"] for row in table if row["quantity"].startswith("latent.")]
         wanted = list(dict.fromkeys(wanted))

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elector.describe.workload import PROMPTS
-from elector.machines.gpu.attention import PAIRED, STEP_BYTES, WIDEST
+from elector.machines.gpu.attention import KEYS, PAIRED, STARTS, WIDE, WIDE_STEP, WIDEST
 from elector.machines.gpu.dispatch import converted, promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
+    COLUMNS,
     SLICE,
     SPLIT_DEPTH,
     SPLITS,
@@ -30,6 +31,7 @@ from elector.machines.gpu.kernels import (
     constants,
     elements_of_vector,
     lane_rate,
+    tile_rows,
     tiles,
     tiles_of,
 )
@@ -42,6 +44,7 @@ from elector.machines.gpu.stacks import (
     in_flash,
     kernels,
     only_tile,
+    paged,
     passes,
     prompt_softmaxes,
     quantised,
@@ -136,7 +139,10 @@ class GpuUnits:
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
         self.splits, self.tile = splitting(stack, workload), only_tile(stack, workload)
-        self.flash = stack  # of it flash.start and flash.rate, and stream.rate
+        self.flash = stack  # of it starts of blocks, flash.rate and stream.rate
+        spans = zip(case.ops.rows, case.ops.span[:, self.i], strict=True)
+        pages = {r for r, (row, span) in enumerate(spans) if span > 0 and paged(row, stack)}
+        self.paged = pages - self.prompts_of_latents
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
         self.first = _starts(case)
@@ -166,6 +172,7 @@ class GpuUnits:
         self.outputs = value_heads(ops, pairs, np.arange(len(ops.rows)), at)[:, 0]
         made = stack["latent.prompt.as_timed"] > 0
         self.special = {p.scores: c.latent_special for p in pairs if made and not p.absorbed}
+        self.prompts_of_latents = {r for p in pairs for r in (p.scores, p.context)}
 
     def _operands(self, stack: Mapping[str, float]) -> None:
         """What is done to operands before products, and by the lanes to sums of experts."""
@@ -211,7 +218,8 @@ class GpuUnits:
             launches[0] += self.first.pop(PROMPTS[1] if more else "", 0.0)
         share = 1.0 / len(launches)
         each = cut(seconds * run.times * share, run.most)
-        latency = self.start if count else 0.0
+        empty = self._stream_starts(run.row) * (1.0 - self.streaming.stream_hidden)
+        latency = (self.start if count else 0.0) + empty * run.times * share
         return [
             RowWork(unit, each, latency, share, launch, early=self.alone) for launch in launches
         ]
@@ -271,7 +279,7 @@ class GpuUnits:
         """Seconds of the multiplications of a pass over a cache, dealt out by pieces of keys."""
         ops, i, c = self.case.ops, self.i, self.c
         m, k, n, batch = (float(x[r, i]) for x in (ops.m, ops.k, ops.n, ops.batch))
-        start, inside, keys = self.streaming.stream_cycles, self._inside(r), max(k, n)
+        start, inside, keys = 0.0, self._inside(r), max(k, n)
         if r in self.latents:  # blocks of heads, each on an SM of its own; the other has half
             batch, m = batch * float(np.ceil(m / c.latent_heads)), min(m, c.latent_heads)
             start, inside = c.latent_start / 2.0, inside * c.latent_rate
@@ -281,44 +289,72 @@ class GpuUnits:
         pieces = batch * max(keys / SPLIT_DEPTH, 1.0)
         starts = max(batch / self.number["sms"], 1.0) * start
         cycles = macs / (inside * min(pieces, self.number["sms"])) + starts
-        return float(cycles / self.rates[r].clock)
+        hidden = self.streaming.stream_hidden
+        return float(cycles / self.rates[r].clock + self._stream_starts(r) * hidden)
+
+    def _stream_starts(self, r: int) -> float:
+        """Seconds in which blocks of a pass over a cache start and end."""
+        if not self.streamed(r) or r in self.latents:
+            return 0.0
+        ops, at, c = self.case.ops, self.rates[r], self.streaming
+        rounds = max(float(ops.batch[r, self.i]) / self.number["sms"], 1.0)
+        head = float((ops.k if along_heads(ops.rows[r]) else ops.n)[r, self.i])
+        tile = c.stream_keys * head * self.width
+        return float(rounds * (c.stream_cycles / at.clock + tile * self.number["sms"] / at.cache))
 
     def _blocks(self, r: int) -> float:
         """Cycles of a product inside flash attention: blocks of queries, dealt to the SMs."""
         ops, i, c = self.case.ops, self.i, self.c
-        k, n = (float(x[r, i]) for x in (ops.k, ops.n))
-        whole_k, whole_n = float(self.whole[0][r, i]), float(self.whole[1][r, i])
-        # Of a block on the diagonal nothing is skipped.
-        diagonal = (constants().flash_rows - 1.0) / 2.0
-        k = min(k + diagonal * (whole_k > k), whole_k)
-        n = min(n + diagonal * (whole_n > n), whole_n)
-        head, keys = (k, n) if along_heads(ops.rows[r]) else (n, k)
-        head = self._padded(head)
-        general = constants().flash_share
+        m, k, n = (float(x[r, i]) for x in (ops.m, ops.k, ops.n))
+        along = along_heads(ops.rows[r])
+        head, keys = self._padded(k if along else n), self._with_diagonal(r)
+        general, tile = constants().flash_share, self._tile(r)
         rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
-        each = keys * head * (c.flash_rows / rate + c.operand_share * self.width / c.cache_bytes)
-        if (self.outputs[r] or head) <= PAIRED:
-            each *= 1.0 - c.flash_hidden
-        start = (self.flash["flash.start"] or c.tile_cycles) * (self.own[r] > 0)
+        rate *= c.flash_paged_rate if r in self.paged else 1.0
+        slice_ = KEYS * head * (tile / rate + c.operand_share * self.width / c.cache_bytes)
+        hidden = c.flash_hidden if (self.outputs[r] or head) <= PAIRED else 0.0
+        whole = keys / KEYS  # slices, of which all but the first have a softmax beside them
+        each = slice_ * (whole - hidden * whole)
+        start = (self.flash.get(STARTS[r in self.paged], 0.0) or c.tile_cycles) * (self.own[r] > 0)
+        start += slice_ * hidden * min(whole, 1.0)
+        own = min(tile / np.ceil(head / WIDEST), m) * head * self.width
+        start += own * self.number["sms"] * self.rates[r].clock / self.rates[r].cache
         rounds, last = self._rounds(r, head)
         return float(rounds * (each + start) + last * each)
+
+    def _tile(self, r: int) -> float:
+        """Queries that a block of flash attention works for."""
+        own = self.c.flash_paged_rows if r in self.paged else 0.0
+        return own or self.c.flash_rows
+
+    def _diagonal(self, r: int) -> float:
+        """Keys of the block on the diagonal that its first query does not see."""
+        ops, i = self.case.ops, self.i
+        head = max(float((ops.k if along_heads(ops.rows[r]) else ops.n)[r, i]), 1.0)
+        at_once = self.c.flash_paged_keys / head if r in self.paged else 0.0
+        return max(self._tile(r), at_once) - 1.0
+
+    def _seen(self, r: int) -> tuple[float, float]:
+        """Keys of a product inside flash attention that a query sees, and those without a mask."""
+        side = 1 if along_heads(self.case.ops.rows[r]) else 0
+        own = (self.case.ops.k, self.case.ops.n)[side]
+        return float(own[r, self.i]), float(self.whole[side][r, self.i])
+
+    def _with_diagonal(self, r: int) -> float:
+        """Keys of a block of mean length: of that on the diagonal nothing is skipped."""
+        seen, most = self._seen(r)
+        return min(seen + self._diagonal(r) / 2.0 * (most > seen), most)
 
     def _rounds(self, r: int, head: float) -> tuple[float, float]:
         """Rounds of blocks of flash attention over the SMs, and what the longest of them, which a
         mask leaves most of its keys, takes beyond these, in blocks of the mean length."""
         ops, i, c = self.case.ops, self.i, self.c
         m, blocks = float(ops.m[r, i]), self._flash_blocks(r, head)
-        seen, most = (
-            (ops.n[r, i], self.whole[1][r, i])
-            if along_heads(ops.rows[r])
-            else (ops.k[r, i], self.whole[0][r, i])
-        )
-        diagonal = constants().flash_rows - 1.0
-        beyond = 0.0
+        (seen, most), beyond = self._seen(r), 0.0
         if most > seen:
             ramp = min(float(ops.span[r, i]), m - 1.0) / 2.0
-            mean = min(seen + diagonal / 2.0, most)
-            beyond = max(min(seen + ramp + diagonal, most) - mean, 0.0) / mean
+            mean = self._with_diagonal(r)
+            beyond = max(min(seen + ramp + self._diagonal(r), most) - mean, 0.0) / mean
         whole, rest = divmod(blocks, self.number["sms"])
         if not whole:
             return 1.0, beyond
@@ -327,13 +363,13 @@ class GpuUnits:
         return whole + (c.wave_share + (1.0 - c.wave_share) * share if rest else 0.0), beyond
 
     def _padded(self, head: float) -> float:
-        """Numbers of a head as matrix instructions take it."""
-        step = STEP_BYTES / self.width
+        """Numbers of a head as kernels were built for it."""
+        step = max(self.c.flash_head, WIDE_STEP) if head > WIDE else self.c.flash_head
         return float(np.ceil(head / step) * step)
 
     def _flash_blocks(self, r: int, head: float) -> float:
         """Blocks of flash attention that the SMs are dealt, of padded heads of that size."""
-        rows = self.c.flash_rows / np.ceil(head / WIDEST)
+        rows = self._tile(r) / np.ceil(head / WIDEST)
         return float(np.ceil(self.case.ops.m[r, self.i] / rows) * self.case.ops.batch[r, self.i])
 
     def _spread(self, r: int) -> float:
@@ -344,7 +380,8 @@ class GpuUnits:
         head = self._padded(float(self.case.ops.k[scores, self.i]))
         even = self._flash_blocks(scores, head) / self.number["sms"]
         special = self.special.get(scores, self.c.flash_special)
-        return float(sum(self._rounds(scores, head)) / even * special)
+        computed = self._with_diagonal(scores) / self._seen(scores)[0]
+        return float(sum(self._rounds(scores, head)) / even * special * computed)
 
     def _inside(self, r: int, share: float = 1.0) -> float:
         """Multiply-accumulates a cycle inside a tile; share : what tensor cores keep of theirs."""
@@ -382,7 +419,10 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
+        own = 0.0 if self.tile else float(tile_rows(c, np.array(m), np.array(batch)))
         for tm, tn in tiles_of(self.tile):
+            if own and (tm, tn) != (own, COLUMNS):
+                continue
             each = SLICE * (tm * tn / rate + c.operand_share * (tm + tn) * width / c.cache_bytes)
             tiles = np.ceil(m / tm) * np.ceil(n / tn) * batch
             start = c.tile_cycles + c.output_cycles * min(m, tm) * min(n, tn)

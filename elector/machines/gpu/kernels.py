@@ -35,6 +35,10 @@ Array = np.ndarray
 #: Outputs of a tile, as libraries ship them.
 TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32, 64), (64, 32))
 SPLITS = (1, 2, 4, 8, 16)
+#: Columns of tiles of kernels that are chosen by the rows of a product, and the least rows of them:
+#: of fewer, kernels differ (scaled_mm_sm90_fp8_dispatch.cuh, nvfp4_scaled_mm_sm120_kernels.cu of
+#: vLLM).
+COLUMNS, LEAST_ROWS = 128.0, 64.0
 #: Least depth of a split: a split takes no less, however many are asked for.
 SPLIT_DEPTH = 256.0
 #: Rows of a tile of libraries' products with packed weights: each unpacks its operand anew.
@@ -60,6 +64,8 @@ class Constants:
     wave_share : part of the last wave's idle SMs that is lost.
     tile_cycles : cycles to start and to finish a tile. output_cycles : to finish each of its
         outputs, where nothing else of the SM hides that.
+    tile_least, tile_most : rows of a tile of kernels that are chosen by the rows of a product, half
+        of the next power of two: at least and at most; 0: any tile that suits.
     bandwidth_share : of the main memory that a kernel reaches. ecc_off : bandwidth of GDDR without
         error correction over that with it inline.
     cache_bytes, lane_bytes : bytes a cycle and SM of the second-level cache, and at most for each
@@ -70,12 +76,18 @@ class Constants:
         operands lie in memory as the tiles want them.
     vector_share : of the fp32 rate that element-wise work reaches.
     special_share : exponentials, roots and divisions a cycle, at most for each lane.
-    flash_rows : queries (keys, backward) that a block of flash attention holds.
+    flash_rows : queries (keys, backward) that a block of flash attention holds. flash_paged_rows :
+        those where the keys of a prompt lie in pages, in kernels that have others then; 0: as many.
+        flash_paged_keys : numbers of keys of a head that such a block takes at a time; 0: as many
+        keys as it has queries. flash_paged_rate : rate of its products over that of others.
+        flash_head : numbers of a head come in multiples of it.
     flash_share : rate of its products over that inside a tile. flash_hidden : part of them that
         its softmax hides, where a block has two tiles in turns. flash_special : cycles of its
         softmax over those of its exponentials alone.
     stream_rows : rows of a matrix instruction, which one query fills as much as many.
     stream_cycles : cycles of a pass over a cache to start and to finish a sequence and head.
+    stream_keys : keys that such a block takes at least. stream_hidden : part of that time in which
+        other blocks fetch.
     stream_share : of the main memory bandwidth that such a pass reaches; latent_share : that a pass
         over latents does.
     latent_heads : heads that a block of such a pass holds. latent_start : cycles in which a block
@@ -95,6 +107,8 @@ class Constants:
     wave_share: float
     tile_cycles: float
     output_cycles: float
+    tile_least: float
+    tile_most: float
     bandwidth_share: float
     ecc_off: float
     cache_bytes: float
@@ -106,11 +120,17 @@ class Constants:
     vector_share: float
     special_share: float
     flash_rows: float
+    flash_paged_rows: float
+    flash_paged_keys: float
+    flash_paged_rate: float
+    flash_head: float
     flash_share: float
     flash_hidden: float
     flash_special: float
     stream_rows: float
     stream_cycles: float
+    stream_keys: float
+    stream_hidden: float
     stream_share: float
     latent_share: float
     latent_heads: float
@@ -143,8 +163,10 @@ class TileConstants:
     Each (D,), named as in `Constants`, which stands in for families without rows, and where the
     lanes multiply: what was timed on tensor cores says nothing of them.
 
-    tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). flash_share,
-    flash_rows, flash_hidden, flash_special, stream_cycles, stream_share, latent_share,
+    tensor_share, operand_share, wave_share, tile_cycles, output_cycles : (D,). tile_least,
+    tile_most : (D,) of products in tiles. flash_share,
+    flash_rows, flash_paged_rows, flash_paged_keys, flash_paged_rate, flash_head, flash_hidden,
+    flash_special, stream_cycles, stream_keys, stream_hidden, stream_share, latent_share,
     latent_heads, latent_start, latent_rate, latent_special, latent_cycles : (D,) of attention.
     bandwidth_share : (D,) of the main memory that products alone reach.
     """
@@ -154,12 +176,20 @@ class TileConstants:
     wave_share: Array
     tile_cycles: Array
     output_cycles: Array
+    tile_least: Array
+    tile_most: Array
     flash_share: Array
     bandwidth_share: Array
     flash_rows: Array
+    flash_paged_rows: Array
+    flash_paged_keys: Array
+    flash_paged_rate: Array
+    flash_head: Array
     flash_hidden: Array
     flash_special: Array
     stream_cycles: Array
+    stream_keys: Array
+    stream_hidden: Array
     stream_share: Array
     latent_share: Array
     latent_heads: Array
@@ -172,6 +202,16 @@ class TileConstants:
 #: Bytes of a number of 16 bits.
 _WIDE = 2.0
 TILES_OF = tuple(f.name for f in fields(TileConstants))
+#: Those that seconds of a product in tiles follow.
+_OF_TILES = (
+    "tensor_share",
+    "operand_share",
+    "wave_share",
+    "tile_cycles",
+    "output_cycles",
+    "tile_least",
+    "tile_most",
+)
 
 
 @functools.cache
@@ -255,7 +295,7 @@ class Device:
     @property
     def of_products(self) -> list[Array]:
         """(D,) of each figure that seconds of products follow."""
-        own = list(vars(self.tiles).values()) if self.tiles else []
+        own = [getattr(self.tiles, name) for name in _OF_TILES] if self.tiles else []
         return [self.sms, self.clock, self.rate, self.tensor, self.lanes, self.cache, *own]
 
     def some(self, places: Array) -> Device:
@@ -279,6 +319,7 @@ class GpuProducts:
     longest : (R, D) keys (or queries) of the longest block over their mean, where some are hidden.
     waiting : (R, 1) cycles that a warp waits for `WARP_STEP` numbers of a sum, where a warp works
         off an output by itself; 0 where no kernel does.
+    computed : (R, D) keys of blocks, of which a mask hides some, over those that are seen.
     """
 
     m: Array
@@ -293,6 +334,7 @@ class GpuProducts:
     tile: float = 0.0
     longest: Array | float = 1.0
     waiting: Array | float = 0.0
+    computed: Array | float = 1.0
 
 
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
@@ -357,7 +399,11 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
     cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
+    chosen = 0.0 if p.tile else tile_rows(e, p.m, p.batch)
     for tm, tn in tiles_of(p.tile):
+        barred = np.asarray((chosen > 0) & ((chosen != tm) | (tn != COLUMNS)))
+        if barred.all():
+            continue
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
         fixed = e.tile_cycles + e.output_cycles * (np.minimum(p.m, tm) * np.minimum(p.n, tn))
@@ -367,6 +413,7 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
             total *= waves(e, tiles * count, d.sms)
             if split > 1:
                 total += e.tile_cycles * (count > 1)
+            np.copyto(total, np.inf, where=barred)
             np.copyto(splits, count, where=total < best)
             np.minimum(best, total, out=best)
     return best, splits
@@ -375,6 +422,17 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
 def tiles_of(side: float) -> tuple[tuple[float, float], ...]:
     """The tiles that kernels have; side : of the only one, 0: those of libraries."""
     return ((side, side),) if side else TILES
+
+
+def tile_rows(e: Constants | TileConstants, m: Array, batch: Array) -> Array:
+    """(R, D) rows of the tiles, of `COLUMNS` columns, of kernels that are chosen by the rows of a
+    product alone; 0 where any tile may be taken, as by grouped products.
+
+    m, batch : (R, D) rows of the product, and how many there are.
+    """
+    half = np.exp2(np.ceil(np.log2(np.maximum(m, 2.0)))) / 2.0
+    rows = np.clip(half, e.tile_least, np.maximum(e.tile_most, e.tile_least))
+    return np.asarray(np.where((rows >= LEAST_ROWS) & (batch <= 1.0), rows, 0.0))
 
 
 def _cut(k: Array, split: int) -> tuple[Array, Array]:

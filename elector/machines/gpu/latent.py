@@ -229,25 +229,26 @@ class LatentKernels:
         """(R, D) times that second operands are brought to the SMs, see `fetches`."""
         return fetches(self.ops, self.pairs, self.own, self.index)
 
-    def over(self, touched: Array, compute: Array, passing: Array) -> None:
+    def over(self, touched: Array, seconds: tuple[Array, Array, Array]) -> None:
         """Passes over latents on kernels made for them, in the place of others over a cache.
 
-        touched : (R, D) bytes between cache and SMs. compute : (R, D) seconds of one run that
-        follow the clock. passing : (R, D) between cache and SMs; both are put in place.
+        touched : (R, D) bytes between cache and SMs. seconds : (R, D) of one run each, put in
+        place: that follow the clock, between cache and SMs, and before both.
         """
-        d, own = self.device, self.own
+        (compute, passing, empty), d, own = seconds, self.device, self.own
         for pair in self.pairs:
             if pair.absorbed and own is not None:
                 rows, inside = [pair.scores, pair.context], peak_inside(self.general, d)
                 cycles, idle = pass_cycles(self.ops, pair, own, (d.sms, inside), self.index)
                 compute[rows] = cycles / d.clock
                 passing[rows] = cache_seconds(self.general, d, touched[rows]) * idle
+                empty[rows] = 0.0
 
     def memory(self, seconds: Array) -> None:
         """Seconds of main memory of passes over latents, (R, D), put in place: they reach a share
         of its bandwidth that other passes over a cache do not."""
         own, timed = self.own, streams_as_timed(self.stack)
-        share = streaming(self.general, self.device, timed)[1]
+        share = streaming(self.general, self.device, timed).stream_share
         for pair in self.pairs:
             if pair.absorbed and own is not None:
                 seconds[[pair.scores, pair.context]] *= share / own.latent_share

@@ -42,7 +42,9 @@ from elector.machines.gpu.attention import (
     FlashRows,
     flash_loads,
     flash_seconds,
+    skipped,
     stream_seconds,
+    stream_starts,
     streaming,
 )
 from elector.machines.gpu.automatic import alike, automatic
@@ -81,6 +83,7 @@ from elector.machines.gpu.stacks import (
     as_timed,
     in_flash,
     kernels,
+    paged,
     passes,
     prompt_softmaxes,
     quantised,
@@ -137,6 +140,13 @@ class PreparedGpu:
     quantised: Array
     appends: Array
     details: bool
+
+    def paged(self, index: Array) -> Array:
+        """(F, D) products inside flash attention whose keys lie in pages of a cache; those of
+        latent attention are put together before. index : (D,) pair of each design."""
+        latent = {r for pair in self.latents for r in (pair.scores, pair.context)}
+        own = [r not in latent and paged(self.ops.rows[r], self.stack) for r in self.flash]
+        return np.array(own, dtype=bool)[:, None] & (self.ops.span[self.flash][:, index] > 0)
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -219,13 +229,14 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     latent = LatentKernels(ops, p.latents, p.stack, c, d, index)
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, q)
-    compute, passing = (each * count for each in _compute(p, latent, touched))
+    compute, passing, empty = (each * count for each in _compute(p, latent, touched))
     asked = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
     through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
     memory = _memory(p, d, moved, latent) * count
     moved, touched = moved + crossing, touched + through
     seconds = compute, memory, p.stack["kernel"] * times
-    clocked = _clocked(c, d, units, seconds, passing, tuple(x * count for x in before))
+    turning, fetching, working = (x * count for x in before)
+    clocked = _clocked(c, d, units, seconds, passing, (turning, fetching, working + empty))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
     host = times * (p.stack["host"] / units.number("host_speed"))
@@ -285,15 +296,15 @@ def _clocked(
     )
 
 
-def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Array, Array]:
-    """(R, D) seconds that follow the clock, of one run of each row, and beside them (R, D) seconds
-    between cache and SMs.
+def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Array, Array, Array]:
+    """(R, D) seconds that follow the clock, of one run of each row, beside them (R, D) seconds
+    between cache and SMs, and (R, D) seconds before both in which nothing is fetched.
 
     touched : (R, D) bytes between cache and SMs; those of products are put in, in place.
     """
     c, ops, d, index = p.constants, p.ops, latent.device, latent.index
     count = ops.count[:, index]
-    compute, passing = np.zeros(count.shape), np.zeros(count.shape)
+    compute, passing, empty = (np.zeros(count.shape) for _ in range(3))
     if p.tiled.size:
         first, place = combinations([index, *d.of_products])
         tiled = sizes(ops, p.stack, p.tiled, index[first])
@@ -301,17 +312,21 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         compute[p.tiled] = columns(seconds, place)
         touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
-        flash = sizes(ops, p.stack, p.flash, index, c.flash_rows)
-        along = np.array([[along_heads(ops.rows[r])] for r in p.flash])
+        along = _along(ops, p.flash)
         wide = value_heads(ops, p.latents, p.flash, index)
-        rows = FlashRows(p.kernels[p.flash][:, None], along, wide)
+        pages = p.paged(index)
+        rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
+        heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
+        flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
         compute[p.flash], spread = flash_seconds(c, d, flash, rows, p.stack)
-        touched[p.flash] = flash_loads(c, d, flash)
+        touched[p.flash] = flash_loads(c, d, flash, pages)
     if p.streams.size:
         streams = sizes(ops, p.stack, p.streams, index)
-        own = stream_seconds(c, d, streams, touched[p.streams], streams_as_timed(p.stack))
+        along, timed = _along(ops, p.streams), streams_as_timed(p.stack)
+        hidden, empty[p.streams] = stream_starts(c, d, streams, along, timed)
+        own = stream_seconds(c, d, streams, touched[p.streams], hidden)
         compute[p.streams], passing[p.streams] = own
-        latent.over(touched, compute, passing)
+        latent.over(touched, (compute, passing, empty))
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
@@ -323,7 +338,17 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
     latent.softmaxes(p.softmaxes, compute)
     for each in (compute, passing):
         dispatch.unpack(ops, p.stack["scaled.promoted"], each, index)
-    return np.where(count > 0, compute, 0.0), np.where(count > 0, passing, 0.0)
+    runs = count > 0
+    return (
+        np.where(runs, compute, 0.0),
+        np.where(runs, passing, 0.0),
+        np.where(runs, empty, 0.0),
+    )
+
+
+def _along(ops: Operations, rows: Array) -> Array:
+    """(R, 1) whether the sum of a product of attention lies along the head; rows : (R,) places."""
+    return np.array([[along_heads(ops.rows[r])] for r in rows], dtype=bool)
 
 
 def _start(p: PreparedGpu, index: Array) -> Array:
@@ -341,7 +366,7 @@ def _memory(p: PreparedGpu, d: Device, moved: Array, latent: LatentKernels) -> A
     c, memory = p.constants, memory_seconds(p.constants, d, moved)
     memory[p.appends] /= p.stack["append.rate"]
     memory[p.tiled] *= c.bandwidth_share / (d.tiles or c).bandwidth_share
-    memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack))[1]
+    memory[p.streams] *= c.bandwidth_share / streaming(c, d, streams_as_timed(p.stack)).stream_share
     memory[p.streams] /= p.stack["stream.rate"]
     latent.memory(memory)
     return memory

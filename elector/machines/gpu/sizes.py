@@ -14,14 +14,14 @@ Array = np.ndarray
 
 
 def sizes(
-    ops: Operations, stack: dict[str, float], rows: Array, index: Array, blocks: float = 1.0
+    ops: Operations, stack: dict[str, float], rows: Array, index: Array, blocks: Array | float = 1.0
 ) -> GpuProducts:
     """Products of the designs as kernels see them.
 
     ops : operations. stack : constants of the software stack. rows : (R,) places of the products.
     index : (D,) pair of each design.
-    blocks : keys (or queries) that are skipped together where a mask hides them: the half of a
-        block on the diagonal that it hides is computed all the same.
+    blocks : (R, D) keys (or queries) that are skipped together where a mask hides them: the half
+        of a block on the diagonal that it hides is computed all the same.
     """
     named = [ops.rows[r] for r in rows]
     m, k, n, batch = (x[rows][:, index] for x in (ops.m, ops.k, ops.n, ops.batch))
@@ -29,10 +29,15 @@ def sizes(
     more = (blocks - 1.0) / 2.0
     across = np.array([transposed(row) for row in named], dtype=bool)[:, None]
     backward = np.array([row.phase == "backward" for row in named], dtype=bool)[:, None]
+    masked = bool(np.any(np.greater(more, 0.0)))
+    deep, wide = (
+        np.where(whole > side, np.minimum(side + more, whole), side)
+        for side, whole in ((k, whole_k), (n, whole_n))
+    )
     return GpuProducts(
         m,
-        np.where(whole_k > k, np.minimum(k + more, whole_k), k),
-        np.where(whole_n > n, np.minimum(n + more, whole_n), n),
+        deep,
+        wide,
         batch,
         first=np.where(across, m, whole_k),
         second=whole_n,
@@ -41,7 +46,8 @@ def sizes(
         splits=splitting(stack, ops.workload),
         tile=only_tile(stack, ops.workload),
         waiting=waiting(ops, stack, rows)[:, None],
-        longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if more else 1.0,
+        longest=_longest(ops, rows, index, (m, k, n), (whole_k, whole_n), more) if masked else 1.0,
+        computed=deep * wide / np.maximum(k * n, 1e-300) if masked else 1.0,
     )
 
 
@@ -61,12 +67,12 @@ def _longest(
     index: Array,
     sides: tuple[Array, Array, Array],
     whole: tuple[Array, Array],
-    more: float,
+    more: Array | float,
 ) -> Array:
     """(R, D) side that a mask hides a part of: of the longest block over the mean.
 
     A further query sees one key more, or as many within a window. sides : (R, D) m, k, n. whole :
-    (R, D) k and n without a mask. more : what a block on the diagonal has beyond half of it.
+    (R, D) k and n without a mask. more : (R, D) what a block on the diagonal has beyond half of it.
     """
     m, longest = sides[0], np.ones(sides[0].shape)
     half = np.minimum(ops.span[rows][:, index], m - 1.0) / 2.0

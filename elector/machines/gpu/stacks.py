@@ -12,7 +12,7 @@ from elector.base import units
 from elector.base.errors import InputError
 from elector.base.table import DATA, read_csv, read_rows
 from elector.describe.numbers import Precision
-from elector.describe.workload import Workload
+from elector.describe.workload import PROMPTS, Workload
 from elector.machines.gpu.kernels import SPLITS
 from elector.operations.roles import (
     BIASES,
@@ -76,7 +76,9 @@ def stacks() -> dict[str, dict[str, float]]:
     row.cycles : cycles in which a warp waits for 64 numbers of a sum where products of one row have
     a kernel of which each output is one warp's; 0 where they have none.
     flash.start : cycles that a block of flash attention takes to start and to end (0: as a tile
-    of a product); flash.rate : rate of its products over that of the family of chips.
+    of a product), beside its queries and outputs; flash.rate : rate of its products over that of
+    the family of chips. flash.paged.start : the first of kernels that read the keys of prompts
+    from pages of a cache (0: no such kernels were timed).
     stream.rate : rate of a pass over a cache over that of the memory other kernels reach.
     stream.as_timed : 1 where a pass over a cache runs on the kernels of gpu_products.csv.
     latent.as_timed : 1 where a pass over a latent does; latent.prompt.as_timed : and the softmax of
@@ -293,6 +295,14 @@ def alone(rows: tuple[Row, ...]) -> bool:
 def in_flash(row: Row) -> bool:
     """Whether flash attention, or its kernel of decoding, holds a product."""
     return row.matmul and fusible(row)
+
+
+def paged(row: Row, stack: Mapping[str, float]) -> bool:
+    """Whether the keys of a product inside flash attention lie in pages of a cache where a mask
+    hides what comes later, and kernels of their own read them: of prompts, in stacks of which such
+    kernels were timed."""
+    prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
+    return prompt and stack.get("flash.paged.start", 0.0) > 0.0
 
 
 #: Products of the heads whose sum lies along the head; that of the others along keys or queries.
