@@ -402,7 +402,8 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     chosen = 0.0 if p.tile else tile_rows(e, p.m, p.batch)
     for tm, tn in tiles_of(p.tile):
         barred = np.asarray((chosen > 0) & ((chosen != tm) | (tn != COLUMNS)))
-        if barred.all():
+        any_barred = bool(barred.any())
+        if any_barred and barred.all():
             continue
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
@@ -413,7 +414,8 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
             total *= waves(e, tiles * count, d.sms)
             if split > 1:
                 total += e.tile_cycles * (count > 1)
-            np.copyto(total, np.inf, where=barred)
+            if any_barred:
+                np.copyto(total, np.inf, where=barred)
             np.copyto(splits, count, where=total < best)
             np.minimum(best, total, out=best)
     return best, splits
