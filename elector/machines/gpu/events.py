@@ -401,7 +401,7 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
-        own = float(tile_rows(c, np.array(m), np.array(batch)))
+        own = float(tile_rows(c, np.array(m)))
         for tm, tn in TILES:
             if own and (tm, tn) != (own, COLUMNS):
                 continue
