@@ -135,8 +135,7 @@ class GpuUnits:
         self.quantise = quantising(stack, workload)[1:]
         self.splits = splitting(stack, workload)
         self.flash = stack  # of it starts of blocks and flash.rate
-        spans = zip(case.ops.rows, case.ops.span[:, self.i], strict=True)
-        pages = {r for r, (row, span) in enumerate(spans) if span > 0 and paged(row, stack)}
+        pages = {r for r, row in enumerate(case.ops.rows) if paged(row, stack)}
         self.paged = pages - self.prompts_of_latents
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
