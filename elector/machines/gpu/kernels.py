@@ -378,8 +378,9 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
     chosen = tile_rows(e, p.m)
     for tm, tn in TILES:
-        barred = (chosen > 0) & ((chosen != tm) | (tn != COLUMNS))
-        if barred.all():
+        barred = np.asarray((chosen > 0) & ((chosen != tm) | (tn != COLUMNS)))
+        any_barred = bool(barred.any())
+        if any_barred and barred.all():
             continue
         tiles = np.ceil(p.m / tm) * np.ceil(p.n / tn) * p.batch
         each = tm * tn / rate + e.operand_share * (tm + tn) * p.width / c.cache_bytes
@@ -390,7 +391,8 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
             total *= waves(e, tiles * count, d.sms)
             if split > 1:
                 total += e.tile_cycles * (count > 1)
-            np.copyto(total, np.inf, where=barred)
+            if any_barred:
+                np.copyto(total, np.inf, where=barred)
             np.copyto(splits, count, where=total < best)
             np.minimum(best, total, out=best)
     return best, splits
@@ -398,10 +400,12 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
 
 def tile_rows(e: Constants | TileConstants, m: Array) -> Array:
     """(R, D) rows of the tiles, of `COLUMNS` columns, of kernels that are chosen by the rows of a
-    product alone; 0 where any tile may be taken.
+    product alone; 0 where any tile may be taken, () where all products may take any.
 
     m : (R, D) rows of the product.
     """
+    if not np.any(e.tile_most):
+        return np.zeros(())
     half = np.exp2(np.ceil(np.log2(np.maximum(m, 2.0)))) / 2.0
     rows = np.clip(half, e.tile_least, np.maximum(e.tile_most, e.tile_least))
     return np.asarray(np.where(rows >= LEAST_ROWS, rows, 0.0))
