@@ -18,6 +18,7 @@ from elector.machines.gpu.stacks import (
     splits_of,
     stacks,
     streams_as_timed,
+    tile_of,
 )
 from elector.operations.roles import Role
 from elector.operations.rows import Operations
@@ -56,11 +57,11 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
         wanted.append("outputs.wide")
-    wanted += [splits_of(workload), f"tile.{workload.format.products.name}"]
-    constants_of = stacks()[workload.implementation]
-    if constants_of["kept.bytes"]:
+    wanted += [splits_of(workload), tile_of(workload)]
+    values = stacks()[workload.implementation]
+    if values["kept.bytes"]:
         wanted += ["kept.bytes", "kept.kernels"]
-    if constants_of["row.cycles"] and any(row.matmul for row in ops.rows):
+    if values["row.cycles"] and any(row.matmul for row in ops.rows):
         wanted.append("row.cycles")
     if any(row.phase == "decode" and row.in_attention for row in ops.rows):
         wanted.append("stream.rate")

@@ -313,21 +313,9 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         compute[p.tiled] = columns(seconds, place)
         touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
-        along = _along(ops, p.flash)
-        wide = value_heads(ops, p.latents, p.flash, index)
-        pages = p.paged
-        rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
-        heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
-        flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
-        compute[p.flash], spread = flash_seconds(c, d, flash, rows, p.stack)
-        touched[p.flash] = flash_loads(c, d, flash, pages)
+        compute[p.flash], touched[p.flash], spread = _flash(p, latent)
     if p.streams.size:
-        streams = sizes(ops, p.stack, p.streams, index)
-        along, timed = _along(ops, p.streams), streams_as_timed(p.stack)
-        hidden, empty[p.streams] = stream_starts(c, d, streams, along, timed)
-        own = stream_seconds(c, d, streams, touched[p.streams], hidden)
-        compute[p.streams], passing[p.streams] = own
-        latent.over(touched, (compute, passing, empty))
+        _stream(p, latent, touched, (compute, passing, empty))
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
@@ -345,6 +333,37 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         np.where(runs, passing, 0.0),
         np.where(runs, empty, 0.0),
     )
+
+
+def _flash(p: PreparedGpu, latent: LatentKernels) -> tuple[Array, Array, Array]:
+    """(F, D) seconds that follow the clock of products inside flash attention, (F, D) bytes that
+    they take from the cache, and (F, D) seconds of the softmax between them over those of one that
+    fills all SMs."""
+    c, ops, d, index = p.constants, p.ops, latent.device, latent.index
+    along, pages = _along(ops, p.flash), p.paged
+    wide = value_heads(ops, p.latents, p.flash, index)
+    rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
+    heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
+    flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
+    seconds, spread = flash_seconds(c, d, flash, rows, p.stack)
+    return seconds, flash_loads(c, d, flash, pages), spread
+
+
+def _stream(
+    p: PreparedGpu, latent: LatentKernels, touched: Array, seconds: tuple[Array, Array, Array]
+) -> None:
+    """Products that pass over a cache.
+
+    touched : (R, D) bytes between cache and SMs. seconds : (R, D) of one run each, put in place:
+    that follow the clock, between cache and SMs, and before both.
+    """
+    c, d, (compute, passing, empty) = p.constants, latent.device, seconds
+    streams = sizes(p.ops, p.stack, p.streams, latent.index)
+    along, timed = _along(p.ops, p.streams), streams_as_timed(p.stack)
+    hidden, empty[p.streams] = stream_starts(c, d, streams, along, timed)
+    own = stream_seconds(c, d, streams, touched[p.streams], hidden)
+    compute[p.streams], passing[p.streams] = own
+    latent.over(touched, seconds)
 
 
 def _along(ops: Operations, rows: Array) -> Array:

@@ -179,8 +179,11 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
 
 
 def streams_as_timed(stack: Mapping[str, float]) -> bool:
-    """Whether a pass over a cache runs on the kernels that a family's constants were fitted on."""
-    return stack.get("stream.as_timed", 0.0) > 0.0
+    """Whether a pass over a cache runs on the kernels that a family's constants were fitted on.
+
+    stack : constant of the software stack -> value in SI.
+    """
+    return stack["stream.as_timed"] > 0.0
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -234,14 +237,28 @@ def splits_of(workload: Workload) -> str:
 
 
 def only_tile(stack: dict[str, float], workload: Workload) -> float:
-    """Side of the only tile of kernels of products, 0 where libraries have several."""
-    return stack.get(f"tile.{workload.format.products.name}", 0.0)
+    """Outputs along a side of the only tile that a stack's kernels of products have; 0: several, of
+    which what suits is taken, or what the family of chips has for so many rows (tile_least,
+    tile_most of gpu_products.csv: kernels that were timed, of other stacks).
+
+    stack : constant of the software stack -> value in SI. workload : of a number format; formats
+    without a constant have several.
+    """
+    return stack.get(tile_of(workload), 0.0)
+
+
+def tile_of(workload: Workload) -> str:
+    """The constant that says so."""
+    return f"tile.{workload.format.products.name}"
 
 
 def as_timed(stack: dict[str, float]) -> bool:
     """Whether products in fp8 and 4 bits run on the kernels that a family's constants were fitted
-    on. Those in 16 bits are one library's; narrow ones each stack's own."""
-    return stack.get("scaled.as_timed", 0.0) > 0.0
+    on. Those in 16 bits are one library's; narrow ones each stack's own.
+
+    stack : constant of the software stack -> value in SI.
+    """
+    return stack["scaled.as_timed"] > 0.0
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
@@ -302,7 +319,7 @@ def paged(row: Row, stack: Mapping[str, float]) -> bool:
     of their own read: of prompts of decoders, where a mask hides what comes later, in stacks of
     which such kernels were timed."""
     prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
-    return prompt and bool(row.grows) and stack.get("flash.paged.start", 0.0) > 0.0
+    return prompt and bool(row.grows) and stack["flash.paged.start"] > 0.0
 
 
 #: Products of the heads whose sum lies along the head; that of the others along keys or queries.
