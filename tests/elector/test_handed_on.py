@@ -13,6 +13,7 @@ import pytest
 from builders import inside
 
 import elector
+from elector.base.table import DATA, read_rows
 from elector.evaluation.path import Chunk
 from elector.events.timeline import timeline
 from elector.machines.gpu import between, cited, kernels, machine, stacks
@@ -156,6 +157,28 @@ def test_a_variant_has_but_its_own_constants_and_cites_what_it_takes() -> None:
     names = [cell["name"] for cell in cited.cited(chunk.ops, chunk.units)]
     assert {f"{WIDE}.outputs.wide", f"{NARROW}.host", f"{NARROW}.tile.int8"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_every_stack_has_every_constant_once() -> None:
+    """Its own, or that of all stacks; a row of its own that says the same is one too many."""
+    tables, known = stacks.stacks(), set()
+    for row in read_rows(DATA / "implementations.csv"):
+        assert (row["stack"], row["quantity"]) not in known
+        known.add((row["stack"], row["quantity"]))
+    own = {row["stack"] for row in read_rows(DATA / "implementations.csv")}
+    assert own == {*stacks.IMPLEMENTATIONS, stacks.ANY}
+    assert len({frozenset(table) for table in tables.values()}) == 1
+    common = {
+        tuple(row.values())[1:]
+        for row in read_rows(DATA / "implementations.csv")
+        if row["stack"] == stacks.ANY
+    }
+    twice = [
+        row
+        for row in read_rows(DATA / "implementations.csv")
+        if row["stack"] not in (stacks.ANY, *stacks.VARIANTS) and tuple(row.values())[1:] in common
+    ]
+    assert not twice
 
 
 def _rows() -> ModuleType:

@@ -9,6 +9,7 @@ from elector.machines.contract import Units
 from elector.machines.gpu.attention import STARTS
 from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
+    ANY,
     VARIANTS,
     alone,
     as_timed,
@@ -73,7 +74,7 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
     stack = workload.implementation
-    names = (VARIANTS.get(stack), stack)  # what a variant has of its own comes last
+    names = (ANY, VARIANTS.get(stack), stack)  # what a stack has of its own comes last
     rows = {row["quantity"]: row for own in names for row in table if row["stack"] == own}
     return [
         _cited(f"{rows[name]['stack']}.{name}", rows[name], "value", "implementations.csv")

@@ -36,6 +36,8 @@ IMPLEMENTATIONS = tuple(STACKS)
 SERVING_ONLY = tuple(name for name, row in STACKS.items() if row["trains"] == "no")
 #: Stack -> the one whose constants it has but for a few of its own.
 VARIANTS = {name: row["variant_of"] for name, row in STACKS.items() if row["variant_of"]}
+#: What stacks have that say nothing else, in implementations.csv.
+ANY = "any"
 #: Stack -> tokens of a prompt that it reads at once; 0: all of them.
 CHUNKS = {name: int(row["prefill_chunk"] or 0) for name, row in STACKS.items()}
 
@@ -95,9 +97,11 @@ def stacks() -> dict[str, dict[str, float]]:
     append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
     a copy over that of other kernels.
 
-    A variant has those of the stack that it is one of, but for its own.
+    A stack has those of `ANY`, but for its own; a variant those of the stack that it is one of, but
+    for its own.
     """
-    return with_variants(_own())
+    own = _own()
+    return with_variants({name: {**own[ANY], **own[name]} for name in IMPLEMENTATIONS})
 
 
 def with_variants(tables: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -114,7 +118,7 @@ def with_variants(tables: Mapping[str, dict[str, float]]) -> dict[str, dict[str,
 
 @functools.cache
 def _own() -> dict[str, dict[str, float]]:
-    """Stack -> what the table says of itself alone -> value in SI."""
+    """Stack, or `ANY` -> what the table says of itself alone -> value in SI."""
     by_stack: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
     _, lines = read_csv(path)
