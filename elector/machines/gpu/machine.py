@@ -33,7 +33,6 @@ from elector.machines.contract import (
     Power,
     Remarks,
     Units,
-    gradients_limit,
     nothing_to_complete,
     sum_rows,
 )
@@ -112,14 +111,15 @@ ACTIONS = {
 class PreparedGpu:
     """What all chunks of a block share.
 
+    ops : operations, as wide as the stack's kernels hand them on. units : settings of the designs.
     index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
     (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
     products in tiles, inside flash attention, over a cache, and the rest. softmaxes : places of
     those inside flash attention, and of the products of their scores. latents : products of latent
-    attention that one kernel holds. stack : constant of the
+    attention that one kernel holds. constants : those of all GPUs. stack : constant of the
     software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
     whether activations are turned into another format first. appends : places of rows that append
-    to a cache.
+    to a cache. details : whether tiles and traffic of each operation are asked for.
     """
 
     ops: Operations
@@ -155,7 +155,10 @@ class PreparedGpu:
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedGpu:
-    """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
+    """Traffic of each distinct (pair, cache), kernels and passes of each operation.
+
+    index : (D,) pair of each design. details : whether tiles and traffic are asked for.
+    """
     w = ops.workload
     stack = stacks()[w.implementation]
     ops = handed_on(ops, stack)
@@ -250,7 +253,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         | clocked.ran(busy, np.ones(index.size)),
         executed=ops.executed[index],
         peak=peak(d),
-        limits=_limits(p, units, index),
+        limits=remarks.limits(ops, units, index, c.reserved, clock(units)),
         fuse=np.zeros(index.size, dtype=bool),
         start=start,
         overlap=Overlap(queued=True),
@@ -258,7 +261,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         told=Remarks(
             extra=bound(busy),
             notes=remarks.of_rates(units, d) | remarks.of_stack(ops.workload, units),
-            largest=_largest(p, units, index),
+            largest=remarks.largest(ops, units, index, c.reserved),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
     )
@@ -452,34 +455,6 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
-
-
-def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
-    memory = p.ops.memory
-    total = np.zeros(index.size)
-    for values in memory.values():
-        total = total + values[index]
-    available = units.number("memory_capacity")
-    above = (clock(units) > units.number("boost_clock")) + 0.0
-    return gradients_limit(p.ops, index) | {
-        "accelerator.clock is above accelerator.boost_clock: no voltage is known there": (
-            above,
-            np.zeros(index.size),
-        ),
-        "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available),
-    }
-
-
-def _largest(p: PreparedGpu, units: Units, index: Array) -> Array:
-    """(D,) largest batch whose activations and cache fit beside what does not depend on it."""
-    memory, batch = p.ops.memory, p.ops.workload.batch[index]
-    fixed = (
-        p.constants.reserved
-        + (memory["weights"] + memory["gradients"] + memory["optimizer"])[index]
-    )
-    each = (memory["activations"] + memory["cache"])[index] / batch
-    left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
-    return np.floor(left / np.maximum(each, 1e-9))
 
 
 def _tiles(memory: TilingPlan, q: Array) -> tuple[Array, Array, Array]:

@@ -219,6 +219,8 @@ def quantising(stack: Mapping[str, float], workload: Workload) -> tuple[float, f
     and the cycles of an SM that they take at least.
 
     A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
+
+    stack : constant of the software stack -> value in SI.
     """
     kind = quantising_kind(workload)
     return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"], stack[f"{kind}.cycles"]
@@ -230,7 +232,10 @@ def quantising_kind(workload: Workload) -> str:
 
 
 def splitting(stack: dict[str, float], workload: Workload) -> float:
-    """Parts into which kernels cut the sum of a product, at most."""
+    """Parts into which kernels cut the sum of a product, at most.
+
+    stack : constant of the software stack -> value in SI.
+    """
     return stack.get(splits_of(workload), float(SPLITS[-1]))
 
 
@@ -321,7 +326,10 @@ def in_flash(row: Row) -> bool:
 def paged(row: Row, stack: Mapping[str, float]) -> bool:
     """Whether the keys of a product inside flash attention lie in pages of a cache, which kernels
     of their own read: of prompts of decoders, where a mask hides what comes later, in stacks of
-    which such kernels were timed."""
+    which such kernels were timed.
+
+    stack : constant of the software stack -> value in SI.
+    """
     prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
     return prompt and bool(row.grows) and stack["flash.paged.start"] > 0.0
 
