@@ -234,12 +234,12 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, q)
     compute, passing, empty = (each * count for each in _compute(p, latent, touched))
-    asked = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
-    through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
+    before = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
+    crossing, laid_out = dispatch.laying_out(c, d, units.number("l2"), before)
     memory = _memory(p, d, moved, latent) * count
-    moved, touched = moved + crossing, touched + through
+    moved, touched = moved + crossing, touched + before.moved
     seconds = compute, memory, p.stack["kernel"] * times
-    turning, fetching, working = (x * count for x in before)
+    turning, fetching, working = (x * count for x in laid_out)
     clocked = _clocked(c, d, units, seconds, passing, (turning, fetching, working + empty))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
