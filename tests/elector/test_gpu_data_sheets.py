@@ -246,10 +246,24 @@ def test_a_fifth_of_the_energy_at_most_rests_on_what_is_assumed(name: str) -> No
         ("v100s", "v100s-pcie-32gb"),
         ("AMD Instinct MI355X", "mi355x"),
         ("2080ti", "rtx-2080-ti"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA GH200 120GB", "gh200-96gb"),
+        ("Tesla T4", "t4-16gb"),
+        ("NVIDIA L4", "l4-24gb"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm-288gb"),
+        ("AMD Instinct MI300X OAM", "mi300x"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
+        ("NVIDIA GeForce RTX 3080", "rtx-3080-10gb"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", "rtx-4070-ti"),
+        ("NVIDIA GeForce RTX 5090 Laptop GPU", "rtx-5090"),
     ],
 )
 def test_what_people_call_a_board_leads_to_it(asked: str, meant: str) -> None:
-    """h20-96gb led to gh200-96gb, l20-48gb to a30-24gb, what nvidia-smi calls a board nowhere."""
+    """h20-96gb led to gh200-96gb, l20-48gb to a30-24gb, what nvidia-smi calls a board nowhere,
+    H100 PCIe to v100-pcie-32gb, GH200 120GB to gb200-192gb."""
     with pytest.raises(InputError) as raised:
         elector.simulate("gpt2", asked)
     assert f"did you mean {meant}?" in str(raised.value)
