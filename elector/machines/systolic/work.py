@@ -318,6 +318,7 @@ def _loads(d: _ArrayChunk) -> Loads:
         seconds(p.fill, d.half),
         d.double | d.peer,
         None if p.near is None else p.near.seconds(d.part, d.units),
+        0.0 if p.near is None else bandwidth / d.units.number("vector_memory_bandwidth"),
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
 
