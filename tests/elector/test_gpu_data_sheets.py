@@ -89,6 +89,22 @@ def test_matrix_cores_do_products_alone(name: str) -> None:
     assert beyond == products
 
 
+@pytest.mark.parametrize("name", sorted(MATRIX))
+def test_matrix_cores_in_fp32_stand_in_for_slower_ones(name: str) -> None:
+    """Where no format of 16 bits is faster than fp32, products are done in fp32, by the unit that
+    is quoted for it: slower lanes (vector_rate) made products in fp16 take 1.4 times as long."""
+    row = BOARDS[name]
+    rates = {"accelerator.fp16_rate": float(row["fp32_rate"]), "accelerator.power_limit": 1e6}
+    seconds = {}
+    for precision in ("fp16", "fp32"):
+        for lanes in (0.0, float(row["vector_rate"]), 0.1 * float(row["vector_rate"])):
+            settings = rates | {"accelerator.vector_rate": lanes, "workload.precision": precision}
+            result: Any = elector.simulate("gemm:4096x4096x4096", name, settings=settings)
+            seconds[precision, lanes] = result["latency_s"]
+            assert result["latency_s"] == seconds[precision, 0.0]
+            assert seconds["fp16", lanes] <= seconds[precision, lanes]
+
+
 @pytest.mark.parametrize("name", ["h100-sxm-80gb", "h200-sxm-141gb", "gh200-96gb"])
 def test_hopper_is_quoted_at_the_clock_of_its_tensor_rates(name: str) -> None:
     """67 Tflop/s hold at 1,980 MHz: at 1,830 MHz 132 SMs of 128 lanes do 61.8."""
