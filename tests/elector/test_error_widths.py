@@ -62,8 +62,8 @@ def test_prompts_beside_generations_keep_their_width() -> None:
         "workload.implementation": Column.constant("llama.cpp", 4),
     }
     kinds, codes = kinds_of(columns, 4)
-    found = [kinds[code] for code in codes]
-    assert [(family, regime) for family, _, regime in found] == [
+    own = [kinds[code] for code in codes]
+    assert [(family, regime) for family, _, regime in own] == [
         ("ampere", "prompts"),
         ("ampere", "language"),
         ("ada", "language"),
