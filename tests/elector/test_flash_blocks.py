@@ -129,7 +129,7 @@ def _computed(device: str, length: int, head: int) -> float:
     index, c = np.array([0]), gpu_kernels.constants()
     row = prepared.flash[:1]
     d = gpu.device(c, prepared.units, prepared.ops.format.products, True)
-    pages = prepared.paged(index)[:1]
+    pages = prepared.paged[:1]
     assert pages.all()
     rows = attention.FlashRows(_one(1.0), np.array([[True]]), paged=pages)
     blocks = attention.skipped(c, d, rows, _one(head))
@@ -146,10 +146,14 @@ def _computed(device: str, length: int, head: int) -> float:
     ],
 )
 def test_prompts_of_decoders_have_keys_in_pages(model: str, stack: str, pages: bool) -> None:
-    """Encoders have no cache; keys out of latents are put together before; eager has no pages."""
+    """Encoders have no cache; keys out of latents are put together before; eager has no pages. A
+    prompt of one token is one, too: twice as many never cost less."""
     asked = {"sequence_length": 512, "attention": "flash", "implementation": stack}
     prepared = _prepared(model, "b200-sxm-192gb", asked)
-    assert prepared.flash.size and (prepared.paged(np.array([0])) == pages).all()
+    assert (
+        _prepared(model, "b200-sxm-192gb", {**asked, "sequence_length": 1}).paged == pages
+    ).all()
+    assert prepared.flash.size and (prepared.paged == pages).all()
 
 
 def test_kernels_of_keys_in_pages_have_a_start_of_their_own() -> None:

@@ -283,3 +283,8 @@ def test_what_people_call_a_board_leads_to_it(asked: str, meant: str) -> None:
     with pytest.raises(InputError) as raised:
         elector.simulate("gpt2", asked)
     assert f"did you mean {meant}?" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_as_it_is_sold_is_no_reason_for_a_note(name: str) -> None:
+    assert not elector.simulate("bert-base", name)["notes"]

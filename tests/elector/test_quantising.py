@@ -78,11 +78,10 @@ def test_kernels_are_chosen_by_the_rows_of_a_product(
     least: float, most: float, rows: dict[int, float]
 ) -> None:
     """scaled_mm_sm90_fp8_dispatch.cuh, scaled_mm_sm100_fp8_dispatch.cuh and
-    nvfp4_scaled_mm_sm120_kernels.cu of vLLM; grouped products of experts have their own kernels."""
+    nvfp4_scaled_mm_sm120_kernels.cu of vLLM."""
     c = replace(gpu_kernels.constants(), tile_least=least, tile_most=most)
     for m, tile in rows.items():
-        own = [gpu_kernels.tile_rows(c, np.array(float(m)), np.array(n)) for n in (1.0, 8.0)]
-        assert [float(x) for x in own] == [tile, 0.0]
+        assert float(gpu_kernels.tile_rows(c, np.array(float(m)))) == tile
 
 
 def test_a_kernel_of_large_tiles_leaves_processors_idle() -> None:

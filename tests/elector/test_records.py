@@ -77,9 +77,11 @@ BEHAVIOUR = ("one", "streams", "largest")
 def equal(own: Any, merged: Any, start: str) -> None:
     """Whether two fields are the same, the names of the second having `start` in front."""
     if isinstance(own, dict):
-        assert {k.removeprefix(start) for k in merged} == set(own)
+        within = f"accelerator.units.{start}"
+        named = {k.removeprefix(start).replace(within, "accelerator."): k for k in merged}
+        assert set(named) == set(own)
         for key, value in own.items():
-            equal(value, merged[key if key in merged else f"{start}{key}"], start)
+            equal(value, merged[named[key]], start)
     elif isinstance(own, tuple):
         assert len(own) == len(merged)
         for one, other in zip(own, merged, strict=True):

@@ -26,7 +26,9 @@ def test_a_gpu_of_an_unvalidated_family_is_not_surer_than_assumed(
 def test_families_with_cases_keep_theirs() -> None:
     assert {"ampere", "ada", "hopper", "turing", "volta", "blackwell", "tpu"} <= validated()
     assert width_of(("ampere", "eager", "training"))[0].cases >= FEWEST
-    assert width_of(("turing", "tensorrt", "bert"))[0].cases >= FEWEST  # of any family's
+    width, group = width_of(("turing", "tensorrt", "bert"))
+    assert group == ("turing", "*", "bert") and 0 < width.cases < FEWEST  # of any stack's
+    assert width.time >= width_of(("turing", "fastertransformer", "bert"))[0].time
 
 
 @pytest.mark.parametrize("accelerator", ["p100-pcie-16gb", "mi210", "gpu"])

@@ -75,7 +75,7 @@ class FlashRows:
 
     starts : (R, 1) whether the kernel starts with this product: its blocks start once. along :
     (R, 1) whether its sum lies along the head (scores), not along keys. outputs : (R, D) numbers
-    of a head of the outputs where it is not that of the product, else 0. paged : (R, D) whether
+    of a head of the outputs where it is not that of the product, else 0. paged : (R, 1) whether
     its keys lie in pages of a cache, which kernels of their own read.
     """
 
@@ -85,7 +85,7 @@ class FlashRows:
     paged: Array | bool = False
 
     def start(self, stack: Mapping[str, float]) -> Array:
-        """(R, D) cycles of a block to start and to end in the kernels of a software stack."""
+        """(R, 1) cycles of a block to start and to end in the kernels of a software stack."""
         whole, pages = (stack.get(name, 0.0) for name in STARTS)
         return np.where(self.paged, pages, whole)
 

@@ -140,8 +140,7 @@ class GpuUnits:
         self.quantise = quantising(stack, workload)[1:]
         self.splits, self.tile = splitting(stack, workload), only_tile(stack, workload)
         self.flash = stack  # of it starts of blocks, flash.rate and stream.rate
-        spans = zip(case.ops.rows, case.ops.span[:, self.i], strict=True)
-        pages = {r for r, (row, span) in enumerate(spans) if span > 0 and paged(row, stack)}
+        pages = {r for r, row in enumerate(case.ops.rows) if paged(row, stack)}
         self.paged = pages - self.prompts_of_latents
         self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
         self.streaming = c if streams_as_timed(stack) else constants()
@@ -419,7 +418,7 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
-        own = 0.0 if self.tile else float(tile_rows(c, np.array(m), np.array(batch)))
+        own = 0.0 if self.tile else float(tile_rows(c, np.array(m)))
         for tm, tn in tiles_of(self.tile):
             if own and (tm, tn) != (own, COLUMNS):
                 continue

@@ -406,7 +406,7 @@ def _best(c: Constants, d: Device, p: GpuProducts, rate: Array) -> tuple[Array, 
     best, splits = np.full(p.m.shape, np.inf), np.ones(p.m.shape)
     e = d.tiles or c
     cuts = [(*_cut(p.k, split), split) for split in SPLITS if split <= p.splits]
-    chosen = 0.0 if p.tile else tile_rows(e, p.m, p.batch)
+    chosen = 0.0 if p.tile else tile_rows(e, p.m)
     for tm, tn in tiles_of(p.tile):
         barred = np.asarray((chosen > 0) & ((chosen != tm) | (tn != COLUMNS)))
         any_barred = bool(barred.any())
@@ -433,15 +433,17 @@ def tiles_of(side: float) -> tuple[tuple[float, float], ...]:
     return ((side, side),) if side else TILES
 
 
-def tile_rows(e: Constants | TileConstants, m: Array, batch: Array) -> Array:
+def tile_rows(e: Constants | TileConstants, m: Array) -> Array:
     """(R, D) rows of the tiles, of `COLUMNS` columns, of kernels that are chosen by the rows of a
-    product alone; 0 where any tile may be taken, as by grouped products.
+    product alone; 0 where any tile may be taken, () where all products may take any.
 
-    m, batch : (R, D) rows of the product, and how many there are.
+    m : (R, D) rows of the product.
     """
+    if not np.any(e.tile_most):
+        return np.zeros(())
     half = np.exp2(np.ceil(np.log2(np.maximum(m, 2.0)))) / 2.0
     rows = np.clip(half, e.tile_least, np.maximum(e.tile_most, e.tile_least))
-    return np.asarray(np.where((rows >= LEAST_ROWS) & (batch <= 1.0), rows, 0.0))
+    return np.asarray(np.where(rows >= LEAST_ROWS, rows, 0.0))
 
 
 def _cut(k: Array, split: int) -> tuple[Array, Array]:

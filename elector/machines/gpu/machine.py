@@ -141,12 +141,13 @@ class PreparedGpu:
     appends: Array
     details: bool
 
-    def paged(self, index: Array) -> Array:
-        """(F, D) products inside flash attention whose keys lie in pages of a cache; those of
-        latent attention are put together before. index : (D,) pair of each design."""
+    @property
+    def paged(self) -> Array:
+        """(F, 1) products inside flash attention whose keys lie in pages of a cache; those of
+        latent attention are put together before."""
         latent = {r for pair in self.latents for r in (pair.scores, pair.context)}
         own = [r not in latent and paged(self.ops.rows[r], self.stack) for r in self.flash]
-        return np.array(own, dtype=bool)[:, None] & (self.ops.span[self.flash][:, index] > 0)
+        return np.array(own, dtype=bool)[:, None]
 
     def activity(self, part: slice | Array) -> Activity:
         """What the designs of `part` do."""
@@ -315,7 +316,7 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
     if p.flash.size:
         along = _along(ops, p.flash)
         wide = value_heads(ops, p.latents, p.flash, index)
-        pages = p.paged(index)
+        pages = p.paged
         rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
         heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
         flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))

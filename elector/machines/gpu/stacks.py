@@ -298,11 +298,11 @@ def in_flash(row: Row) -> bool:
 
 
 def paged(row: Row, stack: Mapping[str, float]) -> bool:
-    """Whether the keys of a product inside flash attention lie in pages of a cache where a mask
-    hides what comes later, and kernels of their own read them: of prompts, in stacks of which such
-    kernels were timed."""
+    """Whether the keys of a product inside flash attention lie in pages of a cache, which kernels
+    of their own read: of prompts of decoders, where a mask hides what comes later, in stacks of
+    which such kernels were timed."""
     prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
-    return prompt and stack.get("flash.paged.start", 0.0) > 0.0
+    return prompt and bool(row.grows) and stack.get("flash.paged.start", 0.0) > 0.0
 
 
 #: Products of the heads whose sum lies along the head; that of the others along keys or queries.
