@@ -19,6 +19,10 @@ _FILE, _FIELD, _PROBLEM = 500, 120, 2000
 _BEGINNING = 3
 #: Size of memory behind the name of a board that has one size only.
 _SIZE = re.compile(r"-\d+-?gi?b$")
+#: The word that tells one product from others: a letter and a number, or four figures.
+_SERIES = re.compile(r"[a-z]+\d+[a-z]*|\d{4}\b")
+#: Signs between the words of a name.
+_SIGNS = re.compile(r"[-._:@/\s]+")
 
 
 class ElectorError(Exception):
@@ -131,7 +135,8 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
 
     A name that was cut short stands for the first that begins so (h100 for h100-nvl-94gb), then
     for one that holds it between its signs (sram for accelerator.sram). One with a size of memory
-    behind it, or with words before it, stands for itself (h20-96gb and NVIDIA H20 for h20).
+    behind it, or with words about it, stands for itself (h20-96gb and NVIDIA H20 for h20, Tesla T4
+    for t4-16gb).
 
     alike : least share of letters in common (difflib's ratio).
 
@@ -146,15 +151,37 @@ def nearest(name: object, names: Iterable[object], alike: float = 0.5) -> str | 
     if asked and alike <= 0.5:
         short = len(asked) < _BEGINNING  # then it has to be a whole word (l4 for l4-24gb)
         begin = [n for n in known if re.match(rf"{re.escape(asked)}{'[-._:@/ ]' * short}", n)]
-        hold = [n for n in known if not short and asked in re.split(r"[-._:@/ ]", n)]
+        hold = [n for n in known if not short and asked in _SIGNS.split(n)]
         if begin or hold:
             return known[min(begin or hold, key=len)]
+    if alike <= 0.5 and (product := _product(asked, known)):
+        return known[product]
     within = _SIZE.sub("", re.sub(r"[\s_]+", "-", asked))
     ends = [n for n in known if n == within or within.endswith(f"-{n}")]
     if ends:
         return known[max(ends, key=len)]
     close = difflib.get_close_matches(asked, list(known), n=1, cutoff=alike)
     return known[close[0]] if close else None
+
+
+def _product(asked: str, known: Iterable[str]) -> str | None:
+    """The known name of what several words call (NVIDIA H100 80GB HBM3 for h100-sxm-80gb): it has
+    the first of them that is the name of a series, and most of the others; None where none has.
+
+    asked, known : in small letters.
+    """
+    words = asked.split()
+    said = {word for text in words for word in _SIGNS.split(text)}
+    series = next((first[0] for word in words if (first := _SERIES.match(word))), None)
+    named = {name: _SIGNS.split(name) for name in known}
+    alike = {name: own for name, own in named.items() if series in own and len(words) > 1}
+
+    def rank(name: str) -> tuple[int, int, int]:
+        own = alike[name]
+        more = [w for w in own if w not in said and not _SIZE.fullmatch(f"-{w}")]
+        return len(said.intersection(own)), -len(more), -len(name)
+
+    return max(alike, key=rank, default=None)
 
 
 def printable(text: str, most: int) -> str:

@@ -485,7 +485,9 @@ def _require_fit(numbers: dict[str, Array], models: Models) -> None:
         )
     if model.position_kind != "learned" or model.family in ("vision", "gemm", "operations"):
         return
-    longest = length + numbers["generate"]
+    # The last token of a decoder goes through no layer; the first one comes with the prompt.
+    unread = model.family == "decoder"
+    longest = length + np.maximum(numbers["generate"] - float(unread), 0.0)
     over = (models.numbers["positions"] > 0) & (longest > models.numbers["positions"])
     if over.any():
         i = int(np.argmax(over))

@@ -27,7 +27,8 @@ class Loads:
     half, whole : with tiles in half of the memory, and in all of it. weights : those of both that
     bring each parameter once. fill : until the first tile is there. double : (D,) bool, whether
     loads may go on beside computing. near : the same as half and whole of a port that all loads
-    pass beside main memory, each piece as soon as it is there; None: no design has one.
+    pass beside main memory, each piece as soon as it is there; None: no design has one. rate :
+    (D,) seconds of that port for a second of main memory.
     """
 
     half: Array
@@ -36,6 +37,7 @@ class Loads:
     fill: Array
     double: Array
     near: tuple[Array, Array] | None = None
+    rate: Array | float = 0.0
 
     @functools.cached_property
     def beside(self) -> Array:
@@ -58,6 +60,12 @@ class Loads:
         few, and no other gains by turns."""
         row, design = np.divmod(np.flatnonzero(self.in_turn < self.beside), self.double.size)
         return row, design
+
+    @functools.cached_property
+    def passing(self) -> tuple[Array, Array, Array]:
+        """(R, D) seconds of the port: `near`, and those of both that bring each parameter once."""
+        assert self.near is not None
+        return *self.near, np.minimum(self.weights * self.rate, np.minimum(*self.near))
 
     @functools.cached_property
     def _in_rows(self) -> dict[bytes, tuple[Array, Array, Array]]:
@@ -165,8 +173,9 @@ class LoadsOf:
         if n is not None:
             half, whole = ((x - weights) / n[design] + weights for x in (half, whole))
         if loads.near is not None:
-            each = 1.0 if n is None else n[design]
-            port = [x.take(places, mode="clip") / each for x in loads.near]
+            *port, once = (x.take(places, mode="clip") for x in loads.passing)
+            if n is not None:
+                port = [(x - once) / n[design] + once for x in port]
             half, whole = np.maximum(half, port[0]), np.maximum(whole, port[1])
         own = compute.take(row * compute.shape[1] + design, mode="clip")
         return np.asarray(design[own + whole < _beside(own, half, np.minimum(fill, own))])
@@ -222,9 +231,9 @@ def stream(
         rest = rest / n
         every = rest + of.taken(loads.weights, places)
     if loads.near is not None:
-        port = of.taken(loads.near[0], places)
-        port = port if n is None else port / n
-        every, rest = np.maximum(every, port), np.maximum(rest, port)
+        port, _, once = (of.taken(x, places) for x in loads.passing)
+        part = port if n is None else (port - once) / n + once
+        every, rest = np.maximum(every, part), np.maximum(rest, port if n is None else port / n)
     first = np.minimum(fill, compute)
     alone, ahead = _beside(compute, every, first), _beside(compute, rest, first)
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)
@@ -252,8 +261,9 @@ def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
         weights = few.taken(of.loads.weights, places)
         whole = (whole - weights) / n[designs] + weights
     if of.loads.near is not None:
-        port = few.taken(of.loads.near[1], places)
-        whole = np.maximum(whole, port if n is None else port / n[designs])
+        _, port, once = (few.taken(x, places) for x in of.loads.passing)
+        port = port if n is None else (port - once) / n[designs] + once
+        whole = np.maximum(whole, port)
     return Turned(designs, columns(compute, designs) + whole)
 
 

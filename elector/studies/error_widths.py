@@ -98,8 +98,12 @@ def kinds_of(columns: Mapping[str, Column], size: int) -> tuple[list[Kind], Arra
     codes = np.zeros(size, dtype=np.intp)
     for group in resolve(columns, size):
         names, own = _families(group)
-        places = [places_of.setdefault(_kind(group, name), len(places_of)) for name in names]
-        codes[group.rows] = np.array(places)[own]
+        alone = group.workload.generate[group.pair] <= float(_decodes(group))
+        for prompt in np.unique(alone):
+            kinds = [_kind(group, name, bool(prompt)) for name in names]
+            places = [places_of.setdefault(kind, len(places_of)) for kind in kinds]
+            here = alone == prompt
+            codes[group.rows[here]] = np.array(places)[own[here]]
     return list(places_of), codes
 
 
@@ -124,16 +128,23 @@ def _family(machine: str, units: Units) -> tuple[list[str], Array]:
     return list(names), codes
 
 
-def _kind(group: StructureGroup, family: str) -> Kind:
-    """The kind of designs of one group, of a family of chips."""
+def _decodes(group: StructureGroup) -> bool:
+    """Whether a prompt goes through the layers that tokens do, and gives the first of them."""
+    return group.models.template.family == "decoder"
+
+
+def _kind(group: StructureGroup, family: str, alone: bool) -> Kind:
+    """The kind of designs of one group, of a family of chips.
+
+    alone : whether nothing runs behind their prompts: no token, or the one that a prompt gives.
+    """
     workload = group.workload
     if workload.training:
         return family, workload.implementation, "training"
-    if workload.generates:
+    if not alone:
         return family, workload.implementation, "language"
     if group.models.template.blocks:
-        decodes = group.models.template.family == "decoder"
-        return family, workload.implementation, PROMPTS if decodes else "bert"
+        return family, workload.implementation, PROMPTS if _decodes(group) else "bert"
     bits = workload.format.products.bits
     regime = next(name for most, name in PRODUCTS if bits <= most)
     return family, workload.implementation, regime

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from elector.base.table import Column
 from elector.studies.error_widths import kinds_of, width_of
 from elector.studies.simulation import columns_of
 
@@ -34,13 +35,40 @@ def test_products_have_the_width_of_their_bits(precision: str, regime: str) -> N
 
 @pytest.mark.parametrize(
     ("model", "generate", "regime"),
-    [("bert-base", 0, "bert"), ("llama-2-7b", 0, "prompts"), ("llama-2-7b", 64, "language")],
+    [
+        ("bert-base", 0, "bert"),
+        ("llama-2-7b", 0, "prompts"),
+        ("llama-2-7b", 1, "prompts"),
+        ("llama-2-7b", 2, "language"),
+        ("llama-2-7b", 64, "language"),
+        ("t5-base", 0, "bert"),
+        ("t5-base", 1, "language"),
+    ],
 )
 def test_a_prompt_has_the_width_of_prompts(model: str, generate: int, regime: str) -> None:
-    """It had that of an encoder, and cases of prompts set the width of tokens."""
+    """It had that of an encoder, and cases of prompts set the width of tokens; one that is asked
+    for as engines measure it, by its first token, had that of the tokens after it."""
     settings = {"model": model, "accelerator": "a100-sxm-80gb", "workload.generate": generate}
     (kind,), _ = kinds_of(columns_of(settings), 1)
     assert kind[::2] == ("ampere", regime)
+
+
+def test_prompts_beside_generations_keep_their_width() -> None:
+    """Designs of one table that differ in what they generate alone are of one structure."""
+    columns = {
+        "model": Column.constant("llama-2-7b", 4),
+        "accelerator": Column.of(["a40", "a40", "l40s", "l40s"]),
+        "workload.generate": Column.of([1, 8, 8, 1]),
+        "workload.implementation": Column.constant("llama.cpp", 4),
+    }
+    kinds, codes = kinds_of(columns, 4)
+    own = [kinds[code] for code in codes]
+    assert [(family, regime) for family, _, regime in own] == [
+        ("ampere", "prompts"),
+        ("ampere", "language"),
+        ("ada", "language"),
+        ("ada", "prompts"),
+    ]
 
 
 @pytest.mark.parametrize(("number", "low", "high"), [(18, 17, 18), (9, 9, 9), (19, 18, 18)])

@@ -89,6 +89,22 @@ def test_matrix_cores_do_products_alone(name: str) -> None:
     assert beyond == products
 
 
+@pytest.mark.parametrize("name", sorted(MATRIX))
+def test_matrix_cores_in_fp32_stand_in_for_slower_ones(name: str) -> None:
+    """Where no format of 16 bits is faster than fp32, products are done in fp32, by the unit that
+    is quoted for it: slower lanes (vector_rate) made products in fp16 take 1.4 times as long."""
+    row = BOARDS[name]
+    rates = {"accelerator.fp16_rate": float(row["fp32_rate"]), "accelerator.power_limit": 1e6}
+    seconds = {}
+    for precision in ("fp16", "fp32"):
+        for lanes in (0.0, float(row["vector_rate"]), 0.1 * float(row["vector_rate"])):
+            settings = rates | {"accelerator.vector_rate": lanes, "workload.precision": precision}
+            result: Any = elector.simulate("gemm:4096x4096x4096", name, settings=settings)
+            seconds[precision, lanes] = result["latency_s"]
+            assert result["latency_s"] == seconds[precision, 0.0]
+            assert seconds["fp16", lanes] <= seconds[precision, lanes]
+
+
 @pytest.mark.parametrize("name", ["h100-sxm-80gb", "h200-sxm-141gb", "gh200-96gb"])
 def test_hopper_is_quoted_at_the_clock_of_its_tensor_rates(name: str) -> None:
     """67 Tflop/s hold at 1,980 MHz: at 1,830 MHz 132 SMs of 128 lanes do 61.8."""
@@ -246,10 +262,24 @@ def test_a_fifth_of_the_energy_at_most_rests_on_what_is_assumed(name: str) -> No
         ("v100s", "v100s-pcie-32gb"),
         ("AMD Instinct MI355X", "mi355x"),
         ("2080ti", "rtx-2080-ti"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA GH200 120GB", "gh200-96gb"),
+        ("Tesla T4", "t4-16gb"),
+        ("NVIDIA L4", "l4-24gb"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm-288gb"),
+        ("AMD Instinct MI300X OAM", "mi300x"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
+        ("NVIDIA GeForce RTX 3080", "rtx-3080-10gb"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", "rtx-4070-ti"),
+        ("NVIDIA GeForce RTX 5090 Laptop GPU", "rtx-5090"),
     ],
 )
 def test_what_people_call_a_board_leads_to_it(asked: str, meant: str) -> None:
-    """h20-96gb led to gh200-96gb, l20-48gb to a30-24gb, what nvidia-smi calls a board nowhere."""
+    """h20-96gb led to gh200-96gb, l20-48gb to a30-24gb, what nvidia-smi calls a board nowhere,
+    H100 PCIe to v100-pcie-32gb, GH200 120GB to gb200-192gb."""
     with pytest.raises(InputError) as raised:
         elector.simulate("gpt2", asked)
     assert f"did you mean {meant}?" in str(raised.value)

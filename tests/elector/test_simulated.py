@@ -126,6 +126,19 @@ def test_positions_can_be_set(model: str) -> None:
     assert result["settings"]["model.positions"] == {"value": 4096, "default": False}
 
 
+@pytest.mark.parametrize(("prompt", "most"), [(1024, 1), (1000, 25), (512, 513)])
+def test_the_last_token_takes_no_position(prompt: int, most: int) -> None:
+    """It goes through no layer: a prompt as long as the table could not be asked for as engines
+    measure it, by its first token."""
+    length = {"workload.sequence_length": prompt}
+    run: Any = elector.simulate(
+        "gpt2", "h100-sxm-80gb", settings=length | {"workload.generate": most}
+    )
+    assert run["latency_s"] > 0.0
+    with pytest.raises(InputError, match=r"1024 learned positions \(got 1025\)"):
+        elector.simulate("gpt2", "h100-sxm-80gb", settings=length | {"workload.generate": most + 1})
+
+
 def test_positions_of_a_rotary_model_change_nothing_and_it_is_said() -> None:
     result: Any = elector.simulate("mistral-7b", "h100-sxm-80gb", settings={"model.positions": 99})
     assert any(note.startswith("model.positions changes nothing") for note in result["notes"])

@@ -150,9 +150,9 @@ class GpuUnits:
         self.whole = case.ops.whole_sides()
         self.width = products.width
         boost, sms = self.number["boost_clock"], self.number["sms"]
-        # Of tensor cores and of lanes, in each cycle of an SM.
+        # Of tensor cores and in fp32, in each cycle of an SM.
         self.rate = 0.5 * self.number[f"{products.name}_rate"] / (boost * sms)
-        self.plain = 0.5 * float(lane_rate(self.number)) / (boost * sms)
+        self.plain = 0.5 * self.number["fp32_rate"] / (boost * sms)
 
     def _latents(self, stack: Mapping[str, float]) -> None:
         """What latent attention has of its own: products over latents on kernels made for them,

@@ -279,7 +279,8 @@ class Device:
     tensor : whether the products run on tensor cores. bandwidth : bytes a second of the
     main memory. lanes : simple fp32 operations a second. cache : bytes a second of L2.
     special : exponentials, roots and divisions a second. tiles : constants of products where
-    families of chips have their own; None for those of all.
+    families of chips have their own; None for those of all. plain : multiply-accumulates a cycle
+    and SM in fp32, of matrix cores where those have a rate of their own; None: of the lanes.
     """
 
     sms: Array
@@ -291,20 +292,26 @@ class Device:
     cache: Array
     special: Array
     tiles: TileConstants | None = None
+    plain: Array | None = None
+
+    @property
+    def in_fp32(self) -> Array:
+        """(D,) multiply-accumulates a cycle and SM of products in fp32."""
+        return self.lanes / (self.sms * self.clock) if self.plain is None else self.plain
 
     @property
     def of_products(self) -> list[Array]:
         """(D,) of each figure that seconds of products follow."""
         own = [getattr(self.tiles, name) for name in _OF_TILES] if self.tiles else []
-        return [self.sms, self.clock, self.rate, self.tensor, self.lanes, self.cache, *own]
+        return [self.sms, self.clock, self.rate, self.tensor, self.in_fp32, self.cache, *own]
 
     def some(self, places: Array) -> Device:
         """Some of the devices; places (d,) : of them."""
         tiles = self.tiles
         if tiles is not None:
             tiles = TileConstants(**{name: x[places] for name, x in vars(tiles).items()})
-        each = {name: x[places] for name, x in vars(self).items() if name != "tiles"}
-        return Device(**each, tiles=tiles)
+        there = {name: x for name, x in vars(self).items() if name != "tiles" and x is not None}
+        return Device(**{name: x[places] for name, x in there.items()}, tiles=tiles)
 
 
 @dataclass(frozen=True)
@@ -340,7 +347,7 @@ class GpuProducts:
 def inside_rate(c: Constants, d: Device, p: GpuProducts, left: Array | float = 1.0) -> Array:
     """(R, D) multiply-accumulates a cycle and SM inside a tile.
 
-    Where the lanes of fp32 are faster than tensor cores, they multiply instead.
+    Where products in fp32 are faster than tensor cores, they are done so instead.
 
     left : (D,) what tensor cores keep of their rate: a part where rows do not begin at multiples
         of 16 bytes, or inside flash attention.
@@ -360,9 +367,9 @@ def peak_inside(c: Constants, d: Device) -> Array:
 
 
 def _rates(c: Constants, d: Device) -> tuple[Array, Array]:
-    """(D,) multiply-accumulates a cycle and SM inside a tile: of tensor cores, and of the lanes."""
+    """(D,) multiply-accumulates a cycle and SM inside a tile: of tensor cores, and in fp32."""
     cores = d.rate * (d.tiles or c).tensor_share
-    return np.asarray(cores), np.asarray(d.lanes / (d.sms * d.clock) * c.plain_share)
+    return np.asarray(cores), np.asarray(d.in_fp32 * c.plain_share)
 
 
 def product_seconds(c: Constants, d: Device, p: GpuProducts) -> tuple[Array, Array]:
@@ -519,9 +526,9 @@ def lane_rate(number: Mapping[str, Any]) -> Array:
 
 
 def peak(d: Device) -> Array:
-    """(D,) multiply-accumulates a second of tensor cores, or of the lanes if those are more.
+    """(D,) multiply-accumulates a second of tensor cores, or in fp32 if those are more.
 
     d : the devices.
     """
-    rate = d.rate * d.clock * d.sms
-    return np.where(d.tensor, np.maximum(rate, d.lanes), rate)
+    rate = np.where(d.tensor, np.maximum(d.rate, d.in_fp32), d.rate)
+    return np.asarray(rate * d.clock * d.sms)

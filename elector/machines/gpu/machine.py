@@ -214,6 +214,7 @@ def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Devi
     boost = units.number("boost_clock")
     # An operation is half a multiply-accumulate.
     rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
+    plain = 0.5 * units.number("fp32_rate") / (boost * sms)
     lanes = 0.5 * lane_rate(units.numbers) * hertz / boost
     # More but smaller processors have neither more cache nor more special functions for nothing.
     cache = np.minimum(p.cache_bytes * sms * hertz, p.lane_bytes * lanes)
@@ -222,7 +223,7 @@ def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Devi
     own = tiles(p, units.names["architecture"], products.name, tensor, as_timed)
     # The share of it that kernels reach is that of HBM, and of GDDR that is checked inline.
     bandwidth = units.number("bandwidth") * np.where(units.equals("ecc", "off"), p.ecc_off, 1.0)
-    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own)
+    return Device(sms, hertz, rate, tensor, bandwidth, lanes, cache, special, own, plain)
 
 
 def _activity(p: PreparedGpu, part: slice | Array) -> Activity:

@@ -311,13 +311,12 @@ def _loads(d: _ArrayChunk) -> Loads:
         taken /= bandwidth
         return taken
 
+    half, whole = seconds(moved, d.half), seconds(moved, d.whole)
     loads = Loads(
-        seconds(moved, d.half),
-        seconds(moved, d.whole),
-        seconds(weights, d.half),
-        seconds(p.fill, d.half),
+        *(half, whole, seconds(weights, d.half), seconds(p.fill, d.half)),
         d.double | d.peer,
         None if p.near is None else p.near.seconds(d.part, d.units),
+        bandwidth / d.units.number("vector_memory_bandwidth") if p.near is not None else 0.0,
     )
     return _peer_loads(d, loads) if d.peer.any() else loads
 

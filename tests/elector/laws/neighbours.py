@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from elector.describe.formats import load_model
-from elector.describe.numbers import formats
+from elector.describe.numbers import formats, native
 from elector.machines.gpu.kernels import constants
+from elector.machines.gpu.stacks import stacks
 from laws.bounds import granule
 from laws.drawing import (
     GENERIC,
@@ -186,6 +187,8 @@ def narrowed(subject: Subject, row: Row, axis: str, random: Random) -> Pair | No
     choices = field_of(axis, subject).choices
     mode, kernels = str(row["workload.mode"]), subject.owner(axis.partition(".")[2])[0] == "gpu"
     pairs = [(a, b) for a in choices for b in choices if narrower(a, b, mode, kernels)]
+    if kernels:
+        pairs = [pair for pair in pairs if not _converted(row, *pair)]
     if not pairs:
         return None
     first, second = pairs[random.integers(len(pairs))]
@@ -193,6 +196,16 @@ def narrowed(subject: Subject, row: Row, axis: str, random: Random) -> Pair | No
     if kernels and formats()[first].significand <= constants().tensor_significand:
         row = row | _whole_vectors(subject, row)
     return Pair(axis, row | {axis: first}, row | {axis: second})
+
+
+def _converted(row: Row, first: str, second: str) -> bool:
+    """Whether the stack converts numbers by kernels for products in `second`, not in `first`."""
+    stack = stacks().get(str(row.get("workload.implementation")))
+    if stack is None:  # auto: none that does
+        return False
+    kept = stack["kept.bytes"]
+    widths = [native(name, str(row["workload.mode"])).activations.width for name in (first, second)]
+    return widths[1] < kept <= widths[0]
 
 
 def _whole_vectors(subject: Subject, row: Row) -> Row:
