@@ -171,7 +171,7 @@ def test_numbers_of_shipped_things_are_right() -> None:
     devices = len(read_csv(DATA / "accelerators" / "gpus.csv")[1])
     assert f"{devices} [GPUs](docs/gpu.md)" in readme
     assert f"\n{devices} devices)" in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    stacks = {cells[0] for _, cells in read_csv(DATA / "implementations.csv")[1]}
+    stacks = {cells[0] for _, cells in read_csv(DATA / "stacks.csv")[1]}
     assert len(stacks - set(VARIANTS)) == 12 and "under twelve software stacks" in readme
     listed = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in listed for name in formats())

@@ -111,7 +111,7 @@ def _meanings(verdicts: Collection[str]) -> list[str]:
     """What a group within its bar was judged by, where a verdict wants a word."""
     from elector.studies.validation import ENOUGH, IN_SAMPLE, TOO_FEW
 
-    few = f"the median of all rows keeps the bar; fewer than {ENOUGH} unseen ones tell nothing"
+    few = f"judged by all rows: of fewer than {ENOUGH} unseen ones nothing can be told"
     own = "constants were fitted on all rows, which says little of others"
     meanings = {TOO_FEW: few, IN_SAMPLE: own}
     return [f"{name}: {said}" for name, said in meanings.items() if name in verdicts]

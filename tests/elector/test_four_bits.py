@@ -27,9 +27,9 @@ RATES = {
 }
 #: Of CDNA 4, which has one of the two formats.
 ONE = {"nvfp4": {}, "mxfp4": {"mi355x": 1.00663e16}}
-#: Llama 3.1 8B: parameters of matrices of layers (grouped heads, gated feed-forward), and all.
 #: Boards whose kernels in 4 bits have few tiles (timed on the first).
 COARSE = ("rtx-pro-6000", "rtx-5080", "rtx-5090")
+#: Llama 3.1 8B: parameters of matrices of layers (grouped heads, gated feed-forward), and all.
 MATRICES = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
 PARAMETERS = 8_030_261_248
 

@@ -127,7 +127,8 @@ def test_flash_attention_reaches_the_rate_of_a_tile_without_a_start_for_each() -
 
 def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
     """One block alone is its start and its products; 108 SMs take as many at once."""
-    c, stack = gpu_kernels.constants(), {"flash.start": 9000.0, "flash.rate": 1.25}
+    c = gpu_kernels.constants()
+    stack = {**attention.PLAIN, "flash.start": 9000.0, "flash.rate": 1.25}
     p = _products(128, 64, 128, 1)
 
     def seconds(stack: dict[str, float], starts: float) -> float:
@@ -139,7 +140,7 @@ def test_a_block_starts_as_the_kernel_of_the_stack_does() -> None:
     assert whole - inside == pytest.approx(9000 / 1.41e9)
     products = 128 * 64 * 128 / (1024 * c.tensor_share * 1.25)
     assert inside * 1.41e9 > products
-    plain = {"flash.start": 0.0, "flash.rate": 1.0}
+    plain = dict(attention.PLAIN)
     assert seconds(plain, 1.0) - seconds(plain, 0.0) == pytest.approx(c.tile_cycles / 1.41e9)
     assert seconds(plain, 0.0) > inside
 

@@ -13,6 +13,8 @@ import pytest
 from builders import inside
 
 import elector
+from elector.base.table import DATA, read_rows
+from elector.evaluation.path import Chunk
 from elector.events.timeline import timeline
 from elector.machines.gpu import between, cited, kernels, machine, stacks
 from elector.operations.roles import Role
@@ -102,10 +104,30 @@ def test_wide_outputs_cost_time_and_energy(batch: int) -> None:
 
 @pytest.mark.parametrize("stack", [NARROW, WIDE])
 @pytest.mark.parametrize("device", ["t4-16gb", "a100-sxm-40gb"])
-def test_events_hand_on_the_same(stack: str, device: str) -> None:
-    asked = {"batch": 32, "sequence_length": 384, "precision": "int8", "implementation": stack}
-    chunk = inside("bert-base", device, **{f"workload.{k}": v for k, v in asked.items()})
+@pytest.mark.parametrize("cache", ["", "10 GB"])
+def test_events_hand_on_the_same(stack: str, device: str, cache: str) -> None:
+    """Bytes of main memory are the plan's in both models: only where a cache holds all there is do
+    events count by themselves how wide numbers are between kernels."""
+    chunk = _int8(stack, device, cache)
     assert timeline(chunk).seconds == pytest.approx(float(chunk.timing.seconds[0]), rel=0.02)
+
+
+@pytest.mark.parametrize("device", ["t4-16gb", "a100-sxm-40gb"])
+def test_a_missing_hand_over_shows(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In either model, by more than twice what the two may differ by."""
+    chunk = _int8(WIDE, device, "10 GB")
+    events, formula = timeline(chunk).seconds, float(chunk.timing.seconds[0])
+    monkeypatch.setattr(machine, "handed_on", lambda ops, stack: ops)
+    assert timeline(chunk).seconds < 0.96 * formula
+    assert float(_int8(WIDE, device, "10 GB").timing.seconds[0]) < 0.96 * events
+
+
+def _int8(stack: str, device: str, cache: str) -> Chunk:
+    """32 sequences of 384 tokens in int8, behind a host that decides nothing."""
+    asked = {"batch": 32, "sequence_length": 384, "precision": "int8", "implementation": stack}
+    own = {"accelerator.l2": cache} if cache else {}
+    settings = {f"workload.{key}": value for key, value in asked.items()}
+    return inside("bert-base", device, **settings, **own, **{"accelerator.host_speed": 100})
 
 
 def test_an_only_tile_is_no_faster_than_the_best() -> None:
@@ -135,6 +157,28 @@ def test_a_variant_has_but_its_own_constants_and_cites_what_it_takes() -> None:
     names = [cell["name"] for cell in cited.cited(chunk.ops, chunk.units)]
     assert {f"{WIDE}.outputs.wide", f"{NARROW}.host", f"{NARROW}.tile.int8"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_every_stack_has_every_constant_once() -> None:
+    """Its own, or that of all stacks; a row of its own that says the same is one too many."""
+    tables, known = stacks.stacks(), set()
+    for row in read_rows(DATA / "implementations.csv"):
+        assert (row["stack"], row["quantity"]) not in known
+        known.add((row["stack"], row["quantity"]))
+    own = {row["stack"] for row in read_rows(DATA / "implementations.csv")}
+    assert own == {*stacks.IMPLEMENTATIONS, stacks.ANY}
+    assert len({frozenset(table) for table in tables.values()}) == 1
+    common = {
+        tuple(row.values())[1:]
+        for row in read_rows(DATA / "implementations.csv")
+        if row["stack"] == stacks.ANY
+    }
+    twice = [
+        row
+        for row in read_rows(DATA / "implementations.csv")
+        if row["stack"] not in (stacks.ANY, *stacks.VARIANTS) and tuple(row.values())[1:] in common
+    ]
+    assert not twice
 
 
 def _rows() -> ModuleType:

@@ -164,13 +164,16 @@ def test_a_pass_over_a_cache_has_a_rate_of_its_own() -> None:
 @pytest.mark.parametrize("device", ["a100-pcie-80gb", "rtx-4090", "t4-16gb"])
 @pytest.mark.parametrize(("length", "generate"), [(512, 1), (1, 24), (700, 3)])
 def test_the_event_model_agrees(device: str, length: int, generate: int) -> None:
+    """Behind a host that decides nothing. Without conversions events would take .89 to .93 of the
+    formula's time for the prompts on A100 and T4, without the wait of a warp .62 for the tokens."""
     given: dict[str, object] = {
         "workload__sequence_length": length,
         "workload__generate": generate,
         "model__layers": 2,
+        "accelerator__host_speed": 100,
     }
     traced = timeline(_inspected(device, **given))
-    assert traced.seconds == pytest.approx(_simulated("latency_s", device, **given), rel=0.12)
+    assert traced.seconds == pytest.approx(_simulated("latency_s", device, **given), rel=0.03)
 
 
 def test_explain_names_the_constants_of_these_kernels() -> None:

@@ -51,10 +51,9 @@ from elector.machines.gpu.kernels import (
 
 Array = np.ndarray
 #: A kernel of flash attention that starts and runs as tiles of products do.
-PLAIN: Mapping[str, float] = {"flash.start": 0.0, "flash.rate": 1.0}
+PLAIN: Mapping[str, float] = {"flash.start": 0.0, "flash.paged.start": 0.0, "flash.rate": 1.0}
 #: Constants of a stack: what a block of kernels of keys in one piece, and in pages, takes.
 STARTS = ("flash.start", "flash.paged.start")
-
 
 #: Head from which kernels are built for multiples of 64 numbers (heads up to 192 and 256 behind
 #: those up to 128: HEADDIM_SWITCH in csrc/flash_attn/src/static_switch.h of FlashAttention-2).
@@ -85,8 +84,11 @@ class FlashRows:
     paged: Array | bool = False
 
     def start(self, stack: Mapping[str, float]) -> Array:
-        """(R, 1) cycles of a block to start and to end in the kernels of a software stack."""
-        whole, pages = (stack.get(name, 0.0) for name in STARTS)
+        """(R, 1) cycles of a block to start and to end; 0: those of a tile of a product.
+
+        stack : constant of the software stack -> value in SI, of which `STARTS`.
+        """
+        whole, pages = (stack[name] for name in STARTS)
         return np.where(self.paged, pages, whole)
 
 

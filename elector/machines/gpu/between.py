@@ -4,6 +4,10 @@ A stack either rounds what a kernel leaves to the format of the products at once
 that are known before (of FasterTransformer `int8_mode` 2), or it hands on what was computed
 (`int8_mode` 1; NVIDIA/FasterTransformer, docs/bert_guide.md: "use int32 as the output of int8
 gemms", "don't quantize residual connection"). The second are stacks with `outputs.wide`.
+
+Stacks that keep wider numbers whatever products take (`kept.bytes`, llama.cpp) hand them on in one
+width: their element-wise work has more bytes a pass (elector.machines.gpu.stacks), and kernels
+beside the products convert (elector.machines.gpu.dispatch).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from elector.machines.contract import Units
 from elector.machines.gpu.attention import STARTS
 from elector.machines.gpu.kernels import TILES_OF, constants, family_tiles, narrow
 from elector.machines.gpu.stacks import (
+    ANY,
     VARIANTS,
     alone,
     as_timed,
@@ -18,6 +19,7 @@ from elector.machines.gpu.stacks import (
     splits_of,
     stacks,
     streams_as_timed,
+    tile_of,
 )
 from elector.operations.roles import Role
 from elector.operations.rows import Operations
@@ -56,11 +58,11 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
         kind = quantising_kind(workload)
         wanted += [f"{kind}.{name}" for name in ("kernels", "bytes", "cycles")]
         wanted.append("outputs.wide")
-    wanted += [splits_of(workload), f"tile.{workload.format.products.name}"]
-    constants_of = stacks()[workload.implementation]
-    if constants_of["kept.bytes"]:
+    wanted += [splits_of(workload), tile_of(workload)]
+    values = stacks()[workload.implementation]
+    if values["kept.bytes"]:
         wanted += ["kept.bytes", "kept.kernels"]
-    if constants_of["row.cycles"] and any(row.matmul for row in ops.rows):
+    if values["row.cycles"] and any(row.matmul for row in ops.rows):
         wanted.append("row.cycles")
     if any(row.phase == "decode" and row.in_attention for row in ops.rows):
         wanted.append("stream.rate")
@@ -72,7 +74,7 @@ def _of_stack(ops: Operations) -> list[dict[str, object]]:
     if workload.format.products.name in narrow():
         wanted.append("scaled.as_timed")
     stack = workload.implementation
-    names = (VARIANTS.get(stack), stack)  # what a variant has of its own comes last
+    names = (ANY, VARIANTS.get(stack), stack)  # what a stack has of its own comes last
     rows = {row["quantity"]: row for own in names for row in table if row["stack"] == own}
     return [
         _cited(f"{rows[name]['stack']}.{name}", rows[name], "value", "implementations.csv")

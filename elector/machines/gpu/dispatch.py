@@ -8,6 +8,7 @@ cores each `BLOCK` of the sum (DeepSeek-AI 2024, arXiv 2412.19437, section 3.3.2
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,30 +70,32 @@ def passes_of_lanes(ops: Operations, each: float, product: int) -> Array:
     return np.asarray(np.ceil(rows / UNPACK_ROWS))
 
 
-def laying_out(
-    c: Constants,
-    d: Device,
-    room: Array,
-    elements: Array,
-    each: tuple[float, float],
-    copied: tuple[Array, Array],
-) -> tuple[Array, Array, tuple[Array, Array, Array]]:
-    """(R, D) bytes of one run that quantising a product's activations, and laying out those of
-    latent attention, takes before it starts, between cache and SMs, and of these between main
-    memory and chip: a cache that holds what is read and written, 16 bits and the narrow ones, has
-    them. And (R, D) seconds of each: of the cache, of main memory, and of the SMs.
+@dataclass(frozen=True)
+class BeforeProducts:
+    """What kernels do to the operands of R products of D designs before these start.
 
-    room : (D,) bytes of the cache. elements : (R, D) numbers that are quantised. each : bytes and
-    cycles of an SM for one of them. copied : (R, D) bytes, and cycles of an SM, beside these.
+    moved : (R, D) bytes of one run that they read and write. cycles : (R, D) of SMs, all together.
     """
-    through = elements * each[0] + copied[0]
-    crossing = np.where(through > room, through, 0.0)
-    seconds = (
-        cache_seconds(c, d, through - crossing),
+
+    moved: Array
+    cycles: Array
+
+
+def laying_out(
+    c: Constants, d: Device, room: Array, before: BeforeProducts
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """(R, D) bytes of these kernels that cross between main memory and chip: a cache that holds
+    what is read and written, 16 bits and the narrow ones, has the others. And (R, D) seconds of
+    each: of the cache, of main memory, and of the SMs.
+
+    room : (D,) bytes of the cache.
+    """
+    crossing = np.where(before.moved > room, before.moved, 0.0)
+    return crossing, (
+        cache_seconds(c, d, before.moved - crossing),
         memory_seconds(c, d, crossing),
-        (elements * each[1] + copied[1]) / (d.sms * d.clock),
+        before.cycles / (d.sms * d.clock),
     )
-    return through, crossing, seconds
 
 
 def converted(ops: Operations, kept: float, index: Array) -> Array:
@@ -126,16 +129,17 @@ def before_products(
     quantised: Array,
     copied: tuple[Array, Array],
     index: Array,
-) -> tuple[Array, tuple[float, float], tuple[Array, Array]]:
-    """What `laying_out` is asked for: numbers that are quantised (R, D), bytes and cycles of an SM
-    for each, and (R, D) bytes and cycles of what is copied or converted.
+) -> BeforeProducts:
+    """Quantising activations, converting what a product takes and gives, and copies.
 
     stack : constants of the software stack. quantised : (R,) whether a product's activations are.
-    copied : (R, D) bytes and cycles of what is copied. index : (D,) pair of each design.
+    copied : (R, D) bytes, and cycles of an SM, of what latent attention copies. index : (D,) pair
+    of each design.
     """
-    beside = copied[0] + converted(ops, stack["kept.bytes"], index), copied[1]
-    each = quantising(stack, ops.workload)[1:]
-    return quantised_elements(ops, quantised, index), each, beside
+    elements = quantised_elements(ops, quantised, index)
+    _, moved, cycles = quantising(stack, ops.workload)
+    beside = copied[0] + converted(ops, stack["kept.bytes"], index)
+    return BeforeProducts(elements * moved + beside, elements * cycles + copied[1])
 
 
 def quantised_elements(ops: Operations, quantised: Array, index: Array) -> Array:

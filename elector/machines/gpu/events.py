@@ -5,8 +5,10 @@ kernel before it. Its pieces fetch, compute and write back, so that traffic and 
 overlap as far as the pieces allow. Whole waves of tiles take their time one by one; the tiles
 of the last wave are cut along k over the processors that would idle (Osama et al. 2023,
 Stream-K, arXiv 2301.03598). Nothing here uses the closed form of waves, of the longer of
-compute and memory, or of the longer of host and device. Constants, tables of the software
-stacks and the clock under a power limit are shared with it.
+compute and memory, or of the longer of host and device, nor the rules by which kernels of a
+product are chosen or convert operands. Shared with it are constants, tables of the software stacks
+(kernels of an operation, passes over its tensors, how wide numbers are between kernels), what
+latent attention copies, the bytes that the plan moves, and the clock under a power limit.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import numpy as np
 
 from elector.describe.workload import PROMPTS
 from elector.machines.gpu.attention import KEYS, PAIRED, STARTS, WIDE, WIDE_STEP, WIDEST
-from elector.machines.gpu.dispatch import converted, promoted, promotes, quantised_elements
+from elector.machines.gpu.dispatch import promoted, promotes, quantised_elements
 from elector.machines.gpu.kernels import (
     COLUMNS,
+    LEAST_ROWS,
     SLICE,
     SPLIT_DEPTH,
     SPLITS,
@@ -31,7 +34,6 @@ from elector.machines.gpu.kernels import (
     constants,
     elements_of_vector,
     lane_rate,
-    tile_rows,
     tiles,
     tiles_of,
 )
@@ -41,6 +43,7 @@ from elector.machines.gpu.stacks import (
     alone,
     along_heads,
     as_timed,
+    converts,
     in_flash,
     kernels,
     only_tile,
@@ -139,11 +142,7 @@ class GpuUnits:
         self.start, self.append_rate = stack["kernel"], stack["append.rate"]
         self.quantise = quantising(stack, workload)[1:]
         self.splits, self.tile = splitting(stack, workload), only_tile(stack, workload)
-        self.flash = stack  # of it starts of blocks, flash.rate and stream.rate
-        pages = {r for r, row in enumerate(case.ops.rows) if paged(row, stack)}
-        self.paged = pages - self.prompts_of_latents
-        self.softmaxes = dict(prompt_softmaxes(case.ops.rows, workload.attention))
-        self.streaming = c if streams_as_timed(stack) else constants()
+        self._attention(stack)
         self.first = _starts(case)
         # Products without a model around them are timed one list after another.
         self.alone = alone(case.ops.rows)
@@ -157,7 +156,10 @@ class GpuUnits:
 
     def _latents(self, stack: Mapping[str, float]) -> None:
         """What latent attention has of its own: products over latents on kernels made for them,
-        bytes and cycles of copies, and softmaxes of prompts whose kernels were."""
+        bytes and cycles of copies, and softmaxes of prompts whose kernels were.
+
+        stack : constant of the software stack -> value in SI.
+        """
         ops, c, at = self.case.ops, self.c, np.array([self.i])
         pairs = latent_pairs(ops.rows, ops.workload.attention)
         timed = stack["latent.as_timed"] > 0
@@ -173,13 +175,29 @@ class GpuUnits:
         self.special = {p.scores: c.latent_special for p in pairs if made and not p.absorbed}
         self.prompts_of_latents = {r for p in pairs for r in (p.scores, p.context)}
 
+    def _attention(self, stack: Mapping[str, float]) -> None:
+        """Kernels of attention: which products read keys from pages, and starts and rates.
+
+        stack : constant of the software stack -> value in SI.
+        """
+        ops = self.case.ops
+        pages = {r for r, row in enumerate(ops.rows) if paged(row, stack)}
+        self.paged = pages - self.prompts_of_latents
+        self.softmaxes = dict(prompt_softmaxes(ops.rows, ops.workload.attention))
+        self.streaming = self.c if streams_as_timed(stack) else constants()
+        self.block_starts = [stack[name] for name in STARTS]
+        self.flash_rate, self.stream_rate = stack["flash.rate"], stack["stream.rate"]
+
     def _operands(self, stack: Mapping[str, float]) -> None:
-        """What is done to operands before products, and by the lanes to sums of experts."""
+        """What is done to operands before products, and by the lanes to sums of experts.
+
+        stack : constant of the software stack -> value in SI.
+        """
         ops, at = self.case.ops, np.array([self.i])
         asked = quantised(ops.rows, ops.workload)
         self.elements = quantised_elements(ops, asked, at)[:, 0]
         self.waiting = waiting(ops, stack, np.arange(len(ops.rows)))
-        self.converted = converted(ops, stack["kept.bytes"], at)[:, 0]
+        self.kept = stack["kept.bytes"]
         self.promotions = stack["scaled.promoted"]
         pairs = unpacked(ops.rows) if self.promotions else []
         # Product of experts -> its operand, whose scales of blocks are applied to its sums.
@@ -265,7 +283,18 @@ class GpuUnits:
 
     def _laid_out(self, r: int) -> float:
         """Bytes that quantising activations, and putting them into one piece, moves."""
-        return float(self.elements[r] * self.quantise[0] + self.copied[0][r] + self.converted[r])
+        quantised = float(self.elements[r]) * self.quantise[0]
+        return quantised + float(self.copied[0][r]) + self._converted(r)
+
+    def _converted(self, r: int) -> float:
+        """Bytes of the kernels beside a product of a prompt: one reads numbers as they are kept and
+        writes them in the product's format, the other reads results so and writes them back."""
+        ops, i, row = self.case.ops, self.i, self.case.ops.rows[r]
+        if not converts(row, self.kept, ops.format):
+            return 0.0
+        own = ops.format.activations.width
+        taken, given = float(ops.a_bytes[r, i]) / own, float(ops.out_bytes[r, i]) / own
+        return taken * (self.kept + own) + given * (own + self.kept)
 
     def _passed(self, r: int, passes: float) -> float:
         """Seconds the operands take between cache and SMs."""
@@ -308,13 +337,13 @@ class GpuUnits:
         along = along_heads(ops.rows[r])
         head, keys = self._padded(k if along else n), self._with_diagonal(r)
         general, tile = constants().flash_share, self._tile(r)
-        rate = self._inside(r, c.flash_share / general) * general * self.flash["flash.rate"]
+        rate = self._inside(r, c.flash_share / general) * general * self.flash_rate
         rate *= c.flash_paged_rate if r in self.paged else 1.0
         slice_ = KEYS * head * (tile / rate + c.operand_share * self.width / c.cache_bytes)
         hidden = c.flash_hidden if (self.outputs[r] or head) <= PAIRED else 0.0
         whole = keys / KEYS  # slices, of which all but the first have a softmax beside them
         each = slice_ * (whole - hidden * whole)
-        start = (self.flash.get(STARTS[r in self.paged], 0.0) or c.tile_cycles) * (self.own[r] > 0)
+        start = (self.block_starts[r in self.paged] or c.tile_cycles) * (self.own[r] > 0)
         start += slice_ * hidden * min(whole, 1.0)
         own = min(tile / np.ceil(head / WIDEST), m) * head * self.width
         start += own * self.number["sms"] * self.rates[r].clock / self.rates[r].cache
@@ -418,7 +447,7 @@ class GpuUnits:
         """Cycles of the tiles and splits that suit a product best."""
         c, width, best = self.c, self.width, np.inf
         slices = np.ceil(k / SLICE)
-        own = 0.0 if self.tile else float(tile_rows(c, np.array(m)))
+        own = self._chosen_rows(m)
         for tm, tn in tiles_of(self.tile):
             if own and (tm, tn) != (own, COLUMNS):
                 continue
@@ -431,6 +460,19 @@ class GpuUnits:
                 fix = c.tile_cycles if count > 1 else 0.0
                 best = min(best, self._dealt(tiles * count, deep, each, start) + fix)
         return float(best)
+
+    def _chosen_rows(self, m: float) -> float:
+        """Rows of the tiles of kernels that are chosen by the rows of a product: twice as many, up
+        to the most, until two tiles hold all of them; 0: any tile that suits.
+
+        m : rows of the product.
+        """
+        if self.tile or not self.c.tile_most:
+            return 0.0
+        rows = max(self.c.tile_least, 1.0)
+        while 2.0 * rows < m and rows < self.c.tile_most:
+            rows *= 2.0
+        return rows if rows >= LEAST_ROWS else 0.0
 
     def _dealt(self, tiles: float, slices: float, step: float, start: float) -> float:
         """Cycles of tiles on the SMs: whole waves, then the rest cut along k over all of them.
@@ -462,7 +504,7 @@ class GpuUnits:
         if self.streamed(row):
             own = row in self.latents
             share = self.c.latent_share if own else self.streaming.stream_share
-            moved *= constants().bandwidth_share / share / self.flash["stream.rate"]
+            moved *= constants().bandwidth_share / share / self.stream_rate
         read, out = float((ops.a_bytes + ops.b_bytes)[row, i]), float(ops.out_bytes[row, i])
         share = out / max(read + out, 1e-300)
         return 0.0, moved * (1.0 - share), moved * share

@@ -33,7 +33,6 @@ from elector.machines.contract import (
     Power,
     Remarks,
     Units,
-    gradients_limit,
     nothing_to_complete,
     sum_rows,
 )
@@ -112,14 +111,15 @@ ACTIONS = {
 class PreparedGpu:
     """What all chunks of a block share.
 
+    ops : operations, as wide as the stack's kernels hand them on. units : settings of the designs.
     index : (D,) pair of each design. plan : traffic of each distinct (pair, cache); plan_index :
     (D,) which. tiled, flash, streams, vectors : places of rows by the kernels that run them:
     products in tiles, inside flash attention, over a cache, and the rest. softmaxes : places of
     those inside flash attention, and of the products of their scores. latents : products of latent
-    attention that one kernel holds. stack : constant of the
+    attention that one kernel holds. constants : those of all GPUs. stack : constant of the
     software stack -> value in SI. kernels, passes : (R,) of one run of each row. quantised : (R,)
     whether activations are turned into another format first. appends : places of rows that append
-    to a cache.
+    to a cache. details : whether tiles and traffic of each operation are asked for.
     """
 
     ops: Operations
@@ -155,7 +155,10 @@ class PreparedGpu:
 
 
 def prepare(ops: Operations, index: Array, units: Units, details: bool) -> PreparedGpu:
-    """Traffic of each distinct (pair, cache), kernels and passes of each operation."""
+    """Traffic of each distinct (pair, cache), kernels and passes of each operation.
+
+    index : (D,) pair of each design. details : whether tiles and traffic are asked for.
+    """
     w = ops.workload
     stack = stacks()[w.implementation]
     ops = handed_on(ops, stack)
@@ -231,12 +234,12 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
     times = (p.kernels[:, None] + latent.copies()) * count
     moved, touched = _bytes(p, latent, q)
     compute, passing, empty = (each * count for each in _compute(p, latent, touched))
-    asked = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
-    through, crossing, before = dispatch.laying_out(c, d, units.number("l2"), *asked)
+    before = dispatch.before_products(ops, p.stack, p.quantised, latent.laid_out(), index)
+    crossing, laid_out = dispatch.laying_out(c, d, units.number("l2"), before)
     memory = _memory(p, d, moved, latent) * count
-    moved, touched = moved + crossing, touched + through
+    moved, touched = moved + crossing, touched + before.moved
     seconds = compute, memory, p.stack["kernel"] * times
-    turning, fetching, working = (x * count for x in before)
+    turning, fetching, working = (x * count for x in laid_out)
     clocked = _clocked(c, d, units, seconds, passing, (turning, fetching, working + empty))
     busy = clocked.seconds(np.ones(index.size))
     start = _start(p, index) / units.number("host_speed")
@@ -250,7 +253,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         | clocked.ran(busy, np.ones(index.size)),
         executed=ops.executed[index],
         peak=peak(d),
-        limits=_limits(p, units, index),
+        limits=remarks.limits(ops, units, index, c.reserved, clock(units)),
         fuse=np.zeros(index.size, dtype=bool),
         start=start,
         overlap=Overlap(queued=True),
@@ -258,7 +261,7 @@ def _activity(p: PreparedGpu, part: slice | Array) -> Activity:
         told=Remarks(
             extra=bound(busy),
             notes=remarks.of_rates(units, d) | remarks.of_stack(ops.workload, units),
-            largest=_largest(p, units, index),
+            largest=remarks.largest(ops, units, index, c.reserved),
         ),
         details=Details(_tiles(p.plan, q), (touched * count, moved * count)) if p.details else None,
     )
@@ -313,21 +316,9 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         compute[p.tiled] = columns(seconds, place)
         touched[p.tiled] = columns(_loads(p, tiled, splits), place)
     if p.flash.size:
-        along = _along(ops, p.flash)
-        wide = value_heads(ops, p.latents, p.flash, index)
-        pages = p.paged
-        rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
-        heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
-        flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
-        compute[p.flash], spread = flash_seconds(c, d, flash, rows, p.stack)
-        touched[p.flash] = flash_loads(c, d, flash, pages)
+        compute[p.flash], touched[p.flash], spread = _flash(p, latent)
     if p.streams.size:
-        streams = sizes(ops, p.stack, p.streams, index)
-        along, timed = _along(ops, p.streams), streams_as_timed(p.stack)
-        hidden, empty[p.streams] = stream_starts(c, d, streams, along, timed)
-        own = stream_seconds(c, d, streams, touched[p.streams], hidden)
-        compute[p.streams], passing[p.streams] = own
-        latent.over(touched, (compute, passing, empty))
+        _stream(p, latent, touched, (compute, passing, empty))
     v = p.vectors
     simple, special = (each[v][:, None] * p.ops.m[v][:, index] for each in _vector_work(p.ops))
     # Inside a fused kernel the numbers are in registers: nothing keeps the lanes waiting.
@@ -345,6 +336,37 @@ def _compute(p: PreparedGpu, latent: LatentKernels, touched: Array) -> tuple[Arr
         np.where(runs, passing, 0.0),
         np.where(runs, empty, 0.0),
     )
+
+
+def _flash(p: PreparedGpu, latent: LatentKernels) -> tuple[Array, Array, Array]:
+    """(F, D) seconds that follow the clock of products inside flash attention, (F, D) bytes that
+    they take from the cache, and (F, D) seconds of the softmax between them over those of one that
+    fills all SMs."""
+    c, ops, d, index = p.constants, p.ops, latent.device, latent.index
+    along, pages = _along(ops, p.flash), p.paged
+    wide = value_heads(ops, p.latents, p.flash, index)
+    rows = FlashRows(p.kernels[p.flash][:, None], along, wide, pages)
+    heads = np.where(along, *(x[p.flash][:, index] for x in (ops.k, ops.n)))
+    flash = sizes(ops, p.stack, p.flash, index, skipped(c, d, rows, heads))
+    seconds, spread = flash_seconds(c, d, flash, rows, p.stack)
+    return seconds, flash_loads(c, d, flash, pages), spread
+
+
+def _stream(
+    p: PreparedGpu, latent: LatentKernels, touched: Array, seconds: tuple[Array, Array, Array]
+) -> None:
+    """Products that pass over a cache.
+
+    touched : (R, D) bytes between cache and SMs. seconds : (R, D) of one run each, put in place:
+    that follow the clock, between cache and SMs, and before both.
+    """
+    c, d, (compute, passing, empty) = p.constants, latent.device, seconds
+    streams = sizes(p.ops, p.stack, p.streams, latent.index)
+    along, timed = _along(p.ops, p.streams), streams_as_timed(p.stack)
+    hidden, empty[p.streams] = stream_starts(c, d, streams, along, timed)
+    own = stream_seconds(c, d, streams, touched[p.streams], hidden)
+    compute[p.streams], passing[p.streams] = own
+    latent.over(touched, seconds)
 
 
 def _along(ops: Operations, rows: Array) -> Array:
@@ -433,34 +455,6 @@ def _counts(
         "main memory": Count(moved, here),
         "interface": Count(moved, here),
     }
-
-
-def _limits(p: PreparedGpu, units: Units, index: Array) -> dict[str, tuple[Array, Array]]:
-    memory = p.ops.memory
-    total = np.zeros(index.size)
-    for values in memory.values():
-        total = total + values[index]
-    available = units.number("memory_capacity")
-    above = (clock(units) > units.number("boost_clock")) + 0.0
-    return gradients_limit(p.ops, index) | {
-        "accelerator.clock is above accelerator.boost_clock: no voltage is known there": (
-            above,
-            np.zeros(index.size),
-        ),
-        "main memory: needs {needed}, has {available}": (total + p.constants.reserved, available),
-    }
-
-
-def _largest(p: PreparedGpu, units: Units, index: Array) -> Array:
-    """(D,) largest batch whose activations and cache fit beside what does not depend on it."""
-    memory, batch = p.ops.memory, p.ops.workload.batch[index]
-    fixed = (
-        p.constants.reserved
-        + (memory["weights"] + memory["gradients"] + memory["optimizer"])[index]
-    )
-    each = (memory["activations"] + memory["cache"])[index] / batch
-    left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
-    return np.floor(left / np.maximum(each, 1e-9))
 
 
 def _tiles(memory: TilingPlan, q: Array) -> tuple[Array, Array, Array]:

@@ -1,14 +1,17 @@
-"""What is said of GPUs beside their results."""
+"""What is said of GPUs beside their results: notes, what a design does not fit, and what would."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from elector.describe.workload import Workload
-from elector.machines.contract import Note, Units
+from elector.machines.contract import Note, Units, gradients_limit
 from elector.machines.gpu.automatic import chips_of
 from elector.machines.gpu.kernels import Device
 from elector.machines.gpu.stacks import VARIANTS
+from elector.operations.rows import Operations
+
+Array = np.ndarray
 
 #: By how much data sheets round a rate (8.1 Tflop/s for the 8.14 of a T4's lanes).
 ROUNDED = 0.01
@@ -55,3 +58,39 @@ def _without_effect(workload: Workload, size: int) -> dict[str, Note]:
         return {}
     text = f"{stack} differs from {VARIANTS[stack]} in products of 8 bits and fewer alone"
     return {text: Note(np.ones(size, dtype=bool))}
+
+
+def limits(
+    ops: Operations, units: Units, index: Array, reserved: float, clock: Array
+) -> dict[str, tuple[Array, Array]]:
+    """Why a design is infeasible -> (D,) what it needs and (D,) what is there.
+
+    index : (D,) pair of each design. reserved : bytes of main memory held by context and libraries.
+    clock : (D,) highest clock [Hz].
+    """
+    needed = np.zeros(index.size)
+    for values in ops.memory.values():
+        needed = needed + values[index]
+    above = (clock > units.number("boost_clock")) + 0.0
+    return gradients_limit(ops, index) | {
+        "accelerator.clock is above accelerator.boost_clock: no voltage is known there": (
+            above,
+            np.zeros(index.size),
+        ),
+        "main memory: needs {needed}, has {available}": (
+            needed + reserved,
+            units.number("memory_capacity"),
+        ),
+    }
+
+
+def largest(ops: Operations, units: Units, index: Array, reserved: float) -> Array:
+    """(D,) largest batch whose activations and cache fit beside what does not depend on it.
+
+    index, reserved : as for `limits`.
+    """
+    memory, batch = ops.memory, ops.workload.batch[index]
+    fixed = reserved + (memory["weights"] + memory["gradients"] + memory["optimizer"])[index]
+    each = (memory["activations"] + memory["cache"])[index] / batch
+    left = np.maximum(units.number("memory_capacity") - fixed, 0.0)
+    return np.floor(left / np.maximum(each, 1e-9))

@@ -36,6 +36,8 @@ IMPLEMENTATIONS = tuple(STACKS)
 SERVING_ONLY = tuple(name for name, row in STACKS.items() if row["trains"] == "no")
 #: Stack -> the one whose constants it has but for a few of its own.
 VARIANTS = {name: row["variant_of"] for name, row in STACKS.items() if row["variant_of"]}
+#: What stacks have that say nothing else, in implementations.csv.
+ANY = "any"
 #: Stack -> tokens of a prompt that it reads at once; 0: all of them.
 CHUNKS = {name: int(row["prefill_chunk"] or 0) for name, row in STACKS.items()}
 
@@ -95,9 +97,11 @@ def stacks() -> dict[str, dict[str, float]]:
     append.copies : copies of the whole cache that a new token costs. append.rate : rate of such
     a copy over that of other kernels.
 
-    A variant has those of the stack that it is one of, but for its own.
+    A stack has those of `ANY`, but for its own; a variant those of the stack that it is one of, but
+    for its own.
     """
-    return with_variants(_own())
+    own = _own()
+    return with_variants({name: {**own[ANY], **own[name]} for name in IMPLEMENTATIONS})
 
 
 def with_variants(tables: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -114,7 +118,7 @@ def with_variants(tables: Mapping[str, dict[str, float]]) -> dict[str, dict[str,
 
 @functools.cache
 def _own() -> dict[str, dict[str, float]]:
-    """Stack -> what the table says of itself alone -> value in SI."""
+    """Stack, or `ANY` -> what the table says of itself alone -> value in SI."""
     by_stack: dict[str, dict[str, float]] = {}
     path = DATA / "implementations.csv"
     _, lines = read_csv(path)
@@ -179,8 +183,11 @@ def _kernels_of(row: Row, product: float, table: dict[str, float]) -> float:
 
 
 def streams_as_timed(stack: Mapping[str, float]) -> bool:
-    """Whether a pass over a cache runs on the kernels that a family's constants were fitted on."""
-    return stack.get("stream.as_timed", 0.0) > 0.0
+    """Whether a pass over a cache runs on the kernels that a family's constants were fitted on.
+
+    stack : constant of the software stack -> value in SI.
+    """
+    return stack["stream.as_timed"] > 0.0
 
 
 def quantised(rows: tuple[Row, ...], workload: Workload) -> Array:
@@ -212,6 +219,8 @@ def quantising(stack: Mapping[str, float], workload: Workload) -> tuple[float, f
     and the cycles of an SM that they take at least.
 
     A group's scale is found by the kernel that applies it; that of a tensor has to wait for all.
+
+    stack : constant of the software stack -> value in SI.
     """
     kind = quantising_kind(workload)
     return stack[f"{kind}.kernels"], stack[f"{kind}.bytes"], stack[f"{kind}.cycles"]
@@ -223,7 +232,10 @@ def quantising_kind(workload: Workload) -> str:
 
 
 def splitting(stack: dict[str, float], workload: Workload) -> float:
-    """Parts into which kernels cut the sum of a product, at most."""
+    """Parts into which kernels cut the sum of a product, at most.
+
+    stack : constant of the software stack -> value in SI.
+    """
     return stack.get(splits_of(workload), float(SPLITS[-1]))
 
 
@@ -234,14 +246,28 @@ def splits_of(workload: Workload) -> str:
 
 
 def only_tile(stack: dict[str, float], workload: Workload) -> float:
-    """Side of the only tile of kernels of products, 0 where libraries have several."""
-    return stack.get(f"tile.{workload.format.products.name}", 0.0)
+    """Outputs along a side of the only tile that a stack's kernels of products have; 0: several, of
+    which what suits is taken, or what the family of chips has for so many rows (tile_least,
+    tile_most of gpu_products.csv: kernels that were timed, of other stacks).
+
+    stack : constant of the software stack -> value in SI. workload : of a number format; formats
+    without a constant have several.
+    """
+    return stack.get(tile_of(workload), 0.0)
+
+
+def tile_of(workload: Workload) -> str:
+    """The constant that says so."""
+    return f"tile.{workload.format.products.name}"
 
 
 def as_timed(stack: dict[str, float]) -> bool:
     """Whether products in fp8 and 4 bits run on the kernels that a family's constants were fitted
-    on. Those in 16 bits are one library's; narrow ones each stack's own."""
-    return stack.get("scaled.as_timed", 0.0) > 0.0
+    on. Those in 16 bits are one library's; narrow ones each stack's own.
+
+    stack : constant of the software stack -> value in SI.
+    """
+    return stack["scaled.as_timed"] > 0.0
 
 
 def _with_optimizer(stack: dict[str, float], workload: Workload) -> dict[str, float]:
@@ -300,9 +326,12 @@ def in_flash(row: Row) -> bool:
 def paged(row: Row, stack: Mapping[str, float]) -> bool:
     """Whether the keys of a product inside flash attention lie in pages of a cache, which kernels
     of their own read: of prompts of decoders, where a mask hides what comes later, in stacks of
-    which such kernels were timed."""
+    which such kernels were timed.
+
+    stack : constant of the software stack -> value in SI.
+    """
     prompt = in_flash(row) and row.phase in ("forward", *PROMPTS) and not row.cross
-    return prompt and bool(row.grows) and stack.get("flash.paged.start", 0.0) > 0.0
+    return prompt and bool(row.grows) and stack["flash.paged.start"] > 0.0
 
 
 #: Products of the heads whose sum lies along the head; that of the others along keys or queries.
