@@ -262,15 +262,39 @@ def groups(results: Sequence[CaseResult]) -> list[CaseGroup]:
 
 
 def said(results: Sequence[CaseResult]) -> list[str]:
-    """What is to be said of what cases ask for: each note once, with the cases that it is of."""
+    """What is to be said of what cases ask for, each note once, with the cases that it is of, and
+    of how groups of them are judged."""
     by_note: dict[str, list[str]] = {}
     for result in results:
         for note in (*result.notes, *_other_stack(result.case)):
             by_note.setdefault(note, []).append(result.case.case)
-    return [
+    of_cases = [
         f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {note}"
         for note, names in by_note.items()
     ]
+    by_group: dict[str, list[ValidationCase]] = {}
+    for result in results:
+        if result.case.kind == "outcome":
+            by_group.setdefault(result.case.group, []).append(result.case)
+    return of_cases + [note for cases in by_group.values() for note in _judged_as_one(cases)]
+
+
+def _judged_as_one(cases: Sequence[ValidationCase]) -> list[str]:
+    """That cases of one group say different things of it.
+
+    cases : of the group.
+    """
+    name, bars = cases[0].group, [case.bar for case in cases]
+    marked = sum(case.known_miss for case in cases)
+    notes = []
+    if len(set(bars)) > 1:
+        notes.append(
+            f"{name}: tolerances differ, its bar is their median, {100 * np.median(bars):.3g}%"
+        )
+    if 0 < marked < len(cases):
+        own = f"{marked} of {len(cases)} rows" if marked > 1 else f"one of {len(cases)} rows"
+        notes.append(f"{name}: a known miss by {own}: it fails nothing")
+    return notes
 
 
 def _other_stack(case: ValidationCase) -> list[str]:

@@ -141,3 +141,26 @@ def test_rows_that_were_not_fitted_on_decide_where_they_are_enough(
     shown = CliRunner().invoke(main, ["validate", "--data", str(path)]).stdout
     assert (f"  {unseen}: " in shown) is (unseen > 0)
     assert (f"{verdict}: " in shown) is (verdict != "FAILED")  # what it means, below the table
+
+
+def test_a_group_whose_rows_disagree_about_it_says_how_it_is_judged(tmp_path: Path) -> None:
+    """One marked row of a table kept all others from failing it, and nothing said so."""
+    rows = [ROW, ROW.replace("b8", "b9", 1).replace("batch=8", "batch=9")]
+    assert not said(validate(write(tmp_path, *rows)))
+    mixed = [rows[0], rows[1].replace("99 %", "10 % known miss")]
+    assert said(validate(write(tmp_path, *mixed))) == [
+        "ours / vllm / bert: tolerances differ, its bar is their median, 54.5%",
+        "ours / vllm / bert: a known miss by one of 2 rows: it fails nothing",
+    ]
+
+
+def test_a_verdict_of_the_median_says_no_more_of_the_rows(tmp_path: Path) -> None:
+    """`too few` stood for "all rows are within the bar", beside rows that were off by half."""
+    rows = [
+        ROW.replace("b8", f"b{i}", 1).replace("4.2", f"{i * 1e-4 + far * SIMULATED_MS}")
+        + f",yes,{fitted}"
+        for i, (far, fitted) in enumerate([(1, "yes")] * 5 + [(5, "no")] * 2)
+    ]
+    path = write(tmp_path, *rows, header=HEADER + ",verified,fitted")
+    shown = CliRunner().invoke(main, ["validate", "--data", str(path)])
+    assert shown.exit_code == 0 and "too few: judged by all rows" in shown.stdout

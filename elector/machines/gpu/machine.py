@@ -210,8 +210,7 @@ def clock(units: Units) -> Array:
 
 def device(p: Constants, units: Units, products: Format, as_timed: bool) -> Device:
     """The devices as kernels see them, for products in one number format; see `tiles`."""
-    hertz, sms = clock(units), units.number("sms")
-    boost = units.number("boost_clock")
+    hertz, sms, boost = clock(units), units.number("sms"), units.number("boost_clock")
     # An operation is half a multiply-accumulate.
     rate = 0.5 * units.number(f"{products.name}_rate") / (boost * sms)
     plain = 0.5 * units.number("fp32_rate") / (boost * sms)
