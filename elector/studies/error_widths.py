@@ -27,6 +27,9 @@ Kind = tuple[str, str, str]
 PRODUCTS = ((4, "products of 4 bits"), (8, "products of 8 bits"), (math.inf, "products"))
 #: One pass of a language model over its prompt: other kernels than those of tokens after it.
 PROMPTS = "prompts"
+#: Inference with weights that are packed and unpacked where they are read: no published case is of
+#: any.
+PACKED = "packed weights"
 #: What a group of cases is about, by what its name says, the first that fits.
 REGIMES = (
     ("training", ("training",)),
@@ -141,6 +144,8 @@ def _kind(group: StructureGroup, family: str, alone: bool) -> Kind:
     workload = group.workload
     if workload.training:
         return family, workload.implementation, "training"
+    if workload.format.packed not in (None, workload.format.products):
+        return family, workload.implementation, PACKED
     if not alone:
         return family, workload.implementation, "language"
     if group.models.template.blocks:
@@ -202,7 +207,8 @@ def _width_of(kind: Kind) -> tuple[Width, Kind]:
     known = widths()
     key = next(key for key in candidates(kind) if key in known)
     width, regime = known[key], known.get(("*", "*", kind[2]))
-    if kind[0] in _architectures() - validated():  # its kind of chip speaks for it, and not surely
+    unseen = kind[2] == PACKED or kind[0] in _architectures() - validated()
+    if unseen:  # its kind of chip, or whole weights, speak for it, and not surely
         width, key = replace(known[ANY].or_wider(width), cases=0), ANY
     if key == ANY and regime is not None:
         width = width.or_wider(regime)

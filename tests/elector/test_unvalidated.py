@@ -51,3 +51,28 @@ def test_few_cases_say_that_their_factor_is_assumed(settings: dict[str, object])
 def test_powers_of_few_cases_say_so_too() -> None:
     width, group = width_of(("ampere", "eager", "training"))
     assert said(group, width).endswith("those of power on an assumed factor of 2")
+
+
+@pytest.mark.parametrize("weights", ["int4-g32", "int8"])
+@pytest.mark.parametrize("generate", [0, 32])
+def test_packed_weights_are_no_surer_than_assumed(weights: str, generate: int) -> None:
+    """Every case is of weights as wide as what multiplies them."""
+    settings = {
+        "workload.precision": "fp16",
+        "workload.generate": generate,
+        "workload.implementation": "llama.cpp",
+    }
+    whole, packed = (
+        elector.simulate(
+            "llama-3.1-8b",
+            "rtx-4090",
+            settings=settings | more,
+            uncertainty=True,
+            samples=200,
+        )
+        for more in ({}, {"workload.weights": weights})
+    )
+    assert not [note for note in whole["notes"] if "validates such a design" in note]
+    assert [note for note in packed["notes"] if "validates such a design" in note]
+    far, near = (each["latency_s_high"] / each["latency_s"] for each in (packed, whole))
+    assert far > 1.15 * near
