@@ -7,6 +7,7 @@ from pathlib import Path
 
 import peers_table
 
+from elector.base.quantity import share
 from elector.studies.validation import ENOUGH, TOO_FEW, CaseGroup, groups, validate
 
 #: The words of the page; cases stand where it says {tables}, other tools where it says {peers}.
@@ -34,7 +35,8 @@ def page() -> str:
     text += _table([g for g in judged if g.unseen < g.number], unseen=False)
     text += f"\n## Known misses\n\n{len(missed)} groups leave their bar:\n\n"
     text += "".join(
-        f"- {g.name}: {g.judged:.0%} beside a bar of {g.bar:.0%}, bias {g.every.bias:+.0%}\n"
+        f"- {g.name}: {g.judged:.0%} beside a bar of {g.bar:.0%}, "
+        f"bias {share(g.every.bias, 0, '+')}\n"
         for g in sorted(missed, key=lambda g: -g.judged)
     )
     words = TEMPLATE.read_text(encoding="utf-8")
@@ -49,7 +51,7 @@ def _table(judged: list[CaseGroup], unseen: bool) -> str:
     for g in judged:
         errors = g.never if unseen else g.every
         count = f"{g.unseen} of {g.number}" if unseen and g.unseen < g.number else str(g.number)
-        figures = [f"{errors.median:.1%}", f"{errors.ninetieth:.0%}", f"{errors.bias:+.0%}"]
+        figures = [f"{errors.median:.1%}", f"{errors.ninetieth:.0%}", share(errors.bias, 0, "+")]
         line = [g.name, count, *figures, errors.dominant or "-"]
         lines.append([*line, f"{g.bar:.0%}", _said(g)] if unseen else line)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -69,14 +69,19 @@ def show(value: float, unit: str, digits: int = 3) -> str:
 def share(value: float, decimals: int = 1, sign: str = "") -> str:
     """A share in per cent, `-` for none; one of many digits with an exponent.
 
-    >>> share(0.1234), share(-0.5, 0, "+"), share(2e12, 1, "+"), share(math.nan)
-    ('12.3%', '-50%', '+2e+14%', '-')
+    >>> share(0.1234), share(-0.5, 0, "+"), share(-1e-4, 0, "+")
+    ('12.3%', '-50%', '0%')
+    >>> share(2e12, 1, "+"), share(math.nan)
+    ('+2e+14%', '-')
 
     value : such as an error. decimals : behind the point. sign : `+` for one before a gain, too.
     """
     if not math.isfinite(value):
         return "-"
-    return f"{100.0 * value:{sign}.3g}%" if abs(value) >= 1e6 else f"{value:{sign}.{decimals}%}"
+    if abs(value) >= 1e6:
+        return f"{100.0 * value:{sign}.3g}%"
+    nothing = round(100.0 * value, decimals) == 0.0  # which has no sign
+    return f"{abs(value):.{decimals}%}" if nothing else f"{value:{sign}.{decimals}%}"
 
 
 def pretty(text: str) -> str:
