@@ -232,8 +232,10 @@ def stream(
         every = rest + of.taken(loads.weights, places)
     if loads.near is not None:
         port, _, once = (of.taken(x, places) for x in loads.passing)
-        part = port if n is None else (port - once) / n + once
-        every, rest = np.maximum(every, part), np.maximum(rest, port if n is None else port / n)
+        part = port - once  # parameters that are there have passed it
+        if n is not None:
+            part = part / n
+        every, rest = np.maximum(every, part + once), np.maximum(rest, part)
     first = np.minimum(fill, compute)
     alone, ahead = _beside(compute, every, first), _beside(compute, rest, first)
     turned, late = _turned(compute, of, n), np.flatnonzero(~of.double)

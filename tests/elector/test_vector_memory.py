@@ -302,3 +302,30 @@ def test_sequences_that_share_parameters_all_wait_for_them_at_the_port(
         for n in (1, 2, 3, 4, 8)
     ]
     assert taken == sorted(taken)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_a_faster_main_memory_is_never_slower_behind_a_slow_port(batch: int) -> None:
+    """What is fetched ahead saves time of the port: it saved that of main memory (1.6 % slower)."""
+    settings = {
+        "accelerator.sram": "18 MB",
+        "accelerator.vector_memory": "16 MB",
+        "accelerator.memory_capacity": "16 GB",
+        "accelerator.interleave": "true",
+        "accelerator.vector_memory_bandwidth": "13 GB/s",
+        "accelerator.memory": "hbm2e",
+        "workload.batch": batch,
+        "workload.sequence_length": 8,
+    }
+    taken = [
+        cast(
+            float,
+            elector.simulate(
+                "bert-tiny",
+                "systolic",
+                settings=settings | {"accelerator.bandwidth": f"{rate} GB/s"},
+            )["latency_s"],
+        )
+        for rate in (100, 400, 1200)
+    ]
+    assert taken == sorted(taken, reverse=True)

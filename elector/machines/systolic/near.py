@@ -85,6 +85,14 @@ def has(units: Units) -> Array:
     return np.asarray((units.number("vector_memory") > 0) & ~units.equals("convention", "scalesim"))
 
 
+def slowest(units: Units) -> Array:
+    """(D,) bytes a second at which what comes from main memory reaches the arrays at most: a port
+    that is slower than main memory is what parameters fetched ahead save."""
+    memory = units.number("bandwidth")
+    port = np.where(has(units), units.number("vector_memory_bandwidth"), np.inf)
+    return np.minimum(memory, port)
+
+
 def near(ops: Operations, index: Array, units: Units) -> Near | None:
     """What passes between the two memories, planned as main memory's traffic is; None: no design
     has one. index : (D,) pair of each."""

@@ -31,7 +31,7 @@ from elector.machines.systolic.folds import (
     pieces,
 )
 from elector.machines.systolic.limits import limits, trains
-from elector.machines.systolic.near import Near, near, on_chip, room
+from elector.machines.systolic.near import Near, near, on_chip, room, slowest
 from elector.machines.systolic.tables import (
     ARRAYS,
     FLOWS,
@@ -272,7 +272,7 @@ def _activity(p: PreparedSystolic, part: slice | Array) -> Activity:
         ahead=Ahead(
             Count(p.distinct, d.half),
             units.number("sram") * TILE_SHARE / 2.0,
-            units.number("bandwidth"),
+            slowest(units),
         ),
         details=_details(d, compute.cuts(), turns, through()) if p.details else None,
     )
