@@ -31,6 +31,10 @@ MODELS: dict[str, dict[str, object]] = {
     },
 }
 
+#: Prompts of this model were read by `main`, each as the first of a process (their notebooks);
+#: those of the other by `llama-bench`, which warms up.
+FIRST = "llama-2-7b"
+
 
 @functools.cache
 def records() -> tuple[Record, ...]:
@@ -69,7 +73,7 @@ def regime(r: Record) -> str:
     """What a row is of: tokens, prompts, or the first prompt of a process."""
     if r["kind"] != "prompt":
         return "decode"
-    return "first prompt" if r["note"].startswith("the first prompt") else "prefill"
+    return "first prompt" if r["model"] == FIRST else "prefill"
 
 
 def figure(r: Record) -> tuple[str, float, str]:

@@ -170,15 +170,24 @@ class LoadsOf:
             x.take(places, mode="clip")
             for x in (loads.half, loads.whole, loads.weights, loads.fill)
         )
-        if n is not None:
-            half, whole = ((x - weights) / n[design] + weights for x in (half, whole))
+        each = None if n is None else n[design]
+        half, whole = (_of_one(x, weights, each) for x in (half, whole))
         if loads.near is not None:
             *port, once = (x.take(places, mode="clip") for x in loads.passing)
-            if n is not None:
-                port = [(x - once) / n[design] + once for x in port]
-            half, whole = np.maximum(half, port[0]), np.maximum(whole, port[1])
+            half, whole = (
+                np.maximum(x, _of_one(y, once, each))
+                for x, y in zip((half, whole), port, strict=True)
+            )
         own = compute.take(row * compute.shape[1] + design, mode="clip")
         return np.asarray(design[own + whole < _beside(own, half, np.minimum(fill, own))])
+
+
+def _of_one(loads: Array, once: Array, n: Array | None) -> Array:
+    """Seconds that one of n streams waits for loads, of which all wait for those that come once.
+
+    once : seconds of these. n : streams, of each place; None: one.
+    """
+    return loads if n is None else (loads - once) / n + once
 
 
 def _beside(compute: Array, loads: Array, first: Array) -> Array:
@@ -258,14 +267,12 @@ def _turned(compute: Array, of: LoadsOf, n: Array | None) -> Turned | None:
         return None
     few = of.some(designs)
     places = few.places
-    whole = few.taken(of.loads.whole, places)
-    if n is not None:
-        weights = few.taken(of.loads.weights, places)
-        whole = (whole - weights) / n[designs] + weights
+    each = None if n is None else n[designs]
+    whole, weights = (few.taken(x, places) for x in (of.loads.whole, of.loads.weights))
+    whole = _of_one(whole, weights, each)
     if of.loads.near is not None:
         _, port, once = (few.taken(x, places) for x in of.loads.passing)
-        port = port if n is None else (port - once) / n[designs] + once
-        whole = np.maximum(whole, port)
+        whole = np.maximum(whole, _of_one(port, once, each))
     return Turned(designs, columns(compute, designs) + whole)
 
 
