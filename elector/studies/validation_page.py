@@ -21,6 +21,9 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
   color: #1a1a1a; background: #fff; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ddd; }
+td:first-child { overflow-wrap: anywhere; min-width: 11rem; }
+td:last-child { overflow-wrap: anywhere; min-width: 5rem; }
+td:last-child:nth-child(9) { min-width: 11rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: 12px; max-width: 260px; }
